@@ -1,0 +1,178 @@
+package balance
+
+import (
+	"time"
+
+	"reparto/internal/task"
+)
+
+// assignment is one handing of a task to a session. It occupies a slot from
+// then until the worker answers or leaves, also when nobody wants the answer any
+// more.
+type assignment struct {
+	index   uint32
+	token   uint64 // as the worker knows it
+	session *Session
+	pos     int    // in session.held
+	entry   *entry // nil once nobody wants the answer
+	attempt int
+	started time.Time
+	told    bool // the worker was told to stop
+	// For listings, after the entry is gone.
+	taskID, function string
+	progress         Progress
+}
+
+// Progress is how far a worker says it is.
+type Progress struct {
+	Percent float64
+	Message string
+}
+
+// enqueue makes e wait: at the head of its queue, or at its end.
+func (s *State) enqueue(e *entry, head bool) {
+	e.state = task.Queued
+	s.queued++
+	if head {
+		e.fn.queue.pushFront(e)
+	} else {
+		e.fn.queue.pushBack(e)
+	}
+	s.setTimer(e)
+}
+
+// leaveState undoes what the entry's present state has put in the tables.
+func (s *State) leaveState(e *entry) {
+	switch e.state {
+	case task.Queued:
+		e.fn.queue.remove(e)
+		s.queued--
+	case task.Scheduled:
+		s.scheduled--
+		e.fn.waiting--
+	case task.Running:
+		s.running--
+		e.fn.running--
+	}
+}
+
+// pump assigns what waits for f while somebody is free.
+func (s *State) pump(now time.Time, f *function) {
+	for f.queue.head != nil {
+		next := f.ring.next()
+		if next == nil {
+			return
+		}
+		s.assign(now, f.queue.head, next)
+	}
+}
+
+// serve gives a session that has just got a free slot what waits for it: the
+// oldest first among the functions that it offers. Nobody else can be free, or
+// nothing would be waiting.
+func (s *State) serve(now time.Time, ses *Session) {
+	for ses.free() > 0 && !ses.draining {
+		var oldest *entry
+		for i := range ses.offers {
+			if head := ses.offers[i].fn.queue.head; head != nil && (oldest == nil || head.seq < oldest.seq) {
+				oldest = head
+			}
+		}
+		if oldest == nil {
+			return
+		}
+		s.assign(now, oldest, ses)
+	}
+}
+
+// assign hands a queued task to a session with a free slot.
+func (s *State) assign(now time.Time, e *entry, ses *Session) {
+	e.attempt++
+	if e.attempt > 1 {
+		e.fn.totals.Retried++
+	}
+	a := s.newAssignment(ses, e.attempt, now)
+	s.generation++
+	a.token = uint64(s.generation)<<32 | uint64(a.index)
+	s.run(e, a)
+	ses.took(e.fn)
+	s.effects = append(s.effects, Effect{
+		Kind: Assign, Session: ses, Token: a.token, Attempt: a.attempt, Task: &e.task, TaskID: e.task.ID,
+	})
+}
+
+// run makes a the current assignment of e.
+func (s *State) run(e *entry, a *assignment) {
+	s.leaveState(e)
+	e.state = task.Running
+	e.current = a
+	e.fn.running++
+	s.running++
+	a.entry, a.taskID, a.function = e, e.task.ID, e.fn.name
+	s.setTimer(e)
+}
+
+// disown says that nobody waits for the assignment any more. It keeps its slot
+// until the worker lets go of it.
+func (s *State) disown(a *assignment, reason string) {
+	a.entry = nil
+	s.stop(a, reason)
+}
+
+func (s *State) stop(a *assignment, reason string) {
+	if a.told {
+		return
+	}
+	a.told = true
+	s.effects = append(s.effects, Effect{
+		Kind: CancelAssignment, Session: a.session, Token: a.token, Reason: reason, TaskID: a.taskID,
+	})
+}
+
+func (s *State) newAssignment(ses *Session, attempt int, now time.Time) *assignment {
+	var a *assignment
+	if n := len(s.unusedSlots); n > 0 {
+		a = s.assignments[s.unusedSlots[n-1]]
+		s.unusedSlots = s.unusedSlots[:n-1]
+	} else {
+		a = &assignment{index: uint32(len(s.assignments))}
+		s.assignments = append(s.assignments, a)
+	}
+	a.session, a.attempt, a.started = ses, attempt, now
+	a.pos = len(ses.held)
+	ses.held = append(ses.held, a)
+	if ses.free() == 0 {
+		ses.showFree(false)
+	}
+	return a
+}
+
+// release frees the slot of an assignment that the worker has let go of.
+func (s *State) release(a *assignment) {
+	ses := a.session
+	last := len(ses.held) - 1
+	ses.held[a.pos] = ses.held[last]
+	ses.held[a.pos].pos = a.pos
+	ses.held[last] = nil
+	ses.held = ses.held[:last]
+	if ses.adopted != nil {
+		delete(ses.adopted, a.token)
+	}
+	if ses.free() == 1 && !ses.draining {
+		ses.showFree(true)
+	}
+	s.recycle(a)
+}
+
+func (s *State) recycle(a *assignment) {
+	*a = assignment{index: a.index}
+	s.unusedSlots = append(s.unusedSlots, a.index)
+}
+
+// seq orders assignments by when their task was accepted.
+func (a *assignment) seq() uint64 {
+	if a.entry == nil {
+		return 0
+	}
+	return a.entry.seq
+}

@@ -1,0 +1,158 @@
+package balance
+
+import (
+	"fmt"
+
+	"reparto/internal/task"
+)
+
+// Check returns an error unless every promise that can be read off the tables
+// holds. It costs O(everything): tests and fuzzing call it after every fact.
+func (s *State) Check() error {
+	var c Counts
+	waiting := map[*function]int{}
+	running := map[*function]int{}
+	tasks := map[*function]int{}
+	for i, e := range s.entries {
+		if e == nil {
+			continue
+		}
+		if err := s.checkEntry(uint32(i), e); err != nil {
+			return fmt.Errorf("task %s (%v): %w", e.task.ID, e.state, err)
+		}
+		if e.state.Terminal() {
+			continue
+		}
+		tasks[e.fn]++
+		c.Bytes += e.bytes
+		switch e.state {
+		case task.Queued:
+			c.Queued++
+		case task.Scheduled:
+			c.Scheduled++
+			waiting[e.fn]++
+		case task.Running:
+			c.Running++
+			running[e.fn]++
+		}
+	}
+	c.Sessions = len(s.byWorker)
+	if got := s.Counts(); got != c {
+		return fmt.Errorf("counts are %+v, the tables hold %+v", got, c)
+	}
+	for _, f := range s.functions {
+		if f.tasks != tasks[f] || f.running != running[f] || f.waiting != waiting[f] {
+			return fmt.Errorf("function %s counts %d tasks, %d running, %d scheduled; the tables hold %d, %d, %d",
+				f.name, f.tasks, f.running, f.waiting, tasks[f], running[f], waiting[f])
+		}
+		if err := f.check(); err != nil {
+			return fmt.Errorf("function %s: %w", f.name, err)
+		}
+	}
+	for _, ses := range s.sessions {
+		if ses == nil {
+			continue
+		}
+		if err := s.checkSession(ses); err != nil {
+			return fmt.Errorf("session of %s: %w", ses.WorkerID, err)
+		}
+	}
+	return s.checkTimers()
+}
+
+// checkEntry: each task is in exactly one place.
+func (s *State) checkEntry(index uint32, e *entry) error {
+	queued := 0
+	if e.fn != nil {
+		for q := e.fn.queue.head; q != nil; q = q.next {
+			if q == e {
+				queued++
+			}
+		}
+	}
+	switch {
+	case e.ref.Index != index || s.byID[e.task.ID] != e:
+		return fmt.Errorf("the tables disagree on where it is")
+	case queued != btoi(e.state == task.Queued):
+		return fmt.Errorf("it stands %d times in its queue", queued)
+	case (e.current != nil) != (e.state == task.Running):
+		return fmt.Errorf("current assignment is %v", e.current)
+	case e.current != nil && (e.current.entry != e || e.current.session.index < 0):
+		return fmt.Errorf("its assignment belongs to another task or to a session that has left")
+	case e.state.Terminal() && (e.timer != 0 || len(e.late) > 0):
+		return fmt.Errorf("it is over, but a timer or an attempt still knows it")
+	case !e.state.Terminal() && e.timer == 0:
+		return fmt.Errorf("nothing ends it: it has no timer")
+	case !e.state.Terminal() && s.functions[e.fn.name] != e.fn:
+		return fmt.Errorf("its function was forgotten")
+	}
+	for _, a := range e.late {
+		if a.entry != e || a.session == nil || !a.told {
+			return fmt.Errorf("late attempt %d is not its own", a.attempt)
+		}
+	}
+	return nil
+}
+
+// check: nothing waits while somebody is free, and nobody else has a turn.
+func (f *function) check() error {
+	sessions, active := 0, 0
+	for pos, ses := range f.ring.members {
+		free := f.ring.free.has(pos)
+		if ses == nil {
+			if free {
+				return fmt.Errorf("hole %d of the ring has a turn", pos)
+			}
+			continue
+		}
+		sessions++
+		active += btoi(!ses.draining)
+		if free != (ses.free() > 0 && !ses.draining) {
+			return fmt.Errorf("%s has %d free slots (draining %v), the ring says free=%v", ses.WorkerID, ses.free(), ses.draining, free)
+		}
+		if free && f.queue.len > 0 {
+			return fmt.Errorf("%d tasks wait while %s is free", f.queue.len, ses.WorkerID)
+		}
+	}
+	if sessions != f.sessions || active != f.ring.active {
+		return fmt.Errorf("counts %d sessions, %d active; the ring holds %d, %d", f.sessions, f.ring.active, sessions, active)
+	}
+	return nil
+}
+
+// checkSession: no session holds more than its slots, and all of it is its own.
+func (s *State) checkSession(ses *Session) error {
+	if len(ses.held) > ses.Slots {
+		return fmt.Errorf("holds %d assignments in %d slots", len(ses.held), ses.Slots)
+	}
+	for pos, a := range ses.held {
+		switch {
+		case a.session != ses || a.pos != pos:
+			return fmt.Errorf("assignment %d of %s is not its own", a.attempt, a.taskID)
+		case s.held(ses, a.token) != a:
+			return fmt.Errorf("token %x does not lead to the assignment of %s", a.token, a.taskID)
+		case a.entry == nil && !a.told:
+			return fmt.Errorf("was never told that nobody wants %s any more", a.taskID)
+		}
+	}
+	return nil
+}
+
+func (s *State) checkTimers() error {
+	for i, t := range s.timers {
+		if t.entry.timer != i+1 {
+			return fmt.Errorf("timer %d does not know its place", i)
+		}
+		if i > 0 && t.wake.Before(s.timers[(i-1)/2].wake) {
+			return fmt.Errorf("timer %d is sooner than its parent", i)
+		}
+	}
+	return nil
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}

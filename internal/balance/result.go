@@ -1,0 +1,174 @@
+package balance
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"reparto/internal/task"
+)
+
+// Result is a worker's answer to an assignment: Failure, or Output when that is
+// nil.
+type Result struct {
+	TaskID  string
+	Attempt int
+	Token   uint64
+	Output  []byte
+	Failure *task.Failure
+}
+
+// Result takes a worker's answer and frees the slot. An answer to an earlier
+// attempt is taken if it is an output and the task has no outcome yet; its
+// failure says nothing of the attempt that runs now. Anything else is ignored.
+func (s *State) Result(now time.Time, ses *Session, r *Result) {
+	a := s.held(ses, r.Token)
+	if a == nil {
+		s.answerLate(now, ses, s.byID[r.TaskID], r)
+		return
+	}
+	e := a.entry
+	current := e != nil && e.current == a
+	s.release(a)
+	ses.done++
+	switch {
+	case current:
+		e.current = nil
+		s.settle(now, ses, e, r)
+	case e != nil:
+		e.forgetLate(a)
+		s.answerLate(now, ses, e, r)
+	}
+	s.serve(now, ses)
+}
+
+// held finds the assignment that the session holds under a token.
+func (s *State) held(ses *Session, token uint64) *assignment {
+	if i := int(uint32(token)); i < len(s.assignments) {
+		if a := s.assignments[i]; a.token == token && a.session == ses {
+			return a
+		}
+	}
+	return ses.adopted[token]
+}
+
+func (e *entry) forgetLate(a *assignment) {
+	e.late = slices.DeleteFunc(e.late, func(l *assignment) bool { return l == a })
+}
+
+// answerLate takes the answer of an attempt that has gone by.
+func (s *State) answerLate(now time.Time, ses *Session, e *entry, r *Result) {
+	if e == nil || e.state.Terminal() || r.Failure != nil || e.ran(r.Token, r.Attempt) == nil {
+		return
+	}
+	s.succeed(now, ses, e, r)
+}
+
+func (s *State) succeed(now time.Time, ses *Session, e *entry, r *Result) {
+	s.finish(now, e, task.Outcome{
+		State: task.Succeeded, Result: r.Output, Attempt: r.Attempt, WorkerID: ses.WorkerID,
+	}, task.CancelSuperseded)
+}
+
+// settle takes the answer of the attempt that runs.
+func (s *State) settle(now time.Time, ses *Session, e *entry, r *Result) {
+	f := r.Failure
+	switch {
+	case f == nil:
+		s.succeed(now, ses, e, r)
+	case f.Reason == task.ReasonWorkerLost, f.Reason == task.ReasonCancelled:
+		// Nobody asked it to stop: the worker gives the task back.
+		e.past = append(e.past, pastAttempt{r.Token, r.Attempt, true})
+		fn := e.fn
+		s.lose(now, e, ses.WorkerID)
+		s.pump(now, fn)
+	default:
+		s.fail(now, e, ses.WorkerID, f)
+	}
+}
+
+// fail ends an attempt with a failure, and the task too unless it may be tried
+// again in time.
+func (s *State) fail(now time.Time, e *entry, workerID string, f *task.Failure) {
+	e.failed++
+	at := now.Add(s.backoff(e.failed, f.RetryAfter))
+	if !f.Retry || e.failed >= e.task.MaxAttempts || !at.Before(e.task.Deadline) {
+		s.finish(now, e, task.Outcome{
+			State: task.Failed, Failure: f, Attempt: e.attempt, WorkerID: workerID,
+		}, task.CancelSuperseded)
+		return
+	}
+	if s.draining {
+		s.giveUp(now, e)
+		return
+	}
+	s.leaveState(e)
+	e.state, e.runAt = task.Scheduled, at
+	s.scheduled++
+	e.fn.waiting++
+	s.setTimer(e)
+}
+
+// backoff is the wait after the nth failed attempt, unless the worker named one.
+func (s *State) backoff(n int, asked time.Duration) time.Duration {
+	if asked > 0 {
+		return asked
+	}
+	wait := s.opt.Backoff
+	for i := 1; i < n && wait < s.opt.MaxBackoff; i++ {
+		wait *= 2
+	}
+	return min(wait, s.opt.MaxBackoff)
+}
+
+// due queues a task whose backoff has passed.
+func (s *State) due(now time.Time, e *entry) {
+	s.leaveState(e)
+	s.enqueue(e, false)
+	s.pump(now, e.fn)
+}
+
+// timeOut ends an attempt that has run out of time. It keeps its slot, and may
+// still bring the result, until the worker lets go of it.
+func (s *State) timeOut(now time.Time, e *entry) {
+	a := e.current
+	worker := a.session.WorkerID
+	e.past = append(e.past, pastAttempt{a.token, a.attempt, false})
+	e.late = append(e.late, a)
+	e.current = nil
+	s.stop(a, task.CancelAttemptTimeout)
+	s.fail(now, e, worker, &task.Failure{
+		Reason:  task.ReasonAttemptTimeout,
+		Message: fmt.Sprintf("attempt %d took longer than its %v at worker %s", a.attempt, e.task.AttemptTimeout, worker),
+		Retry:   true,
+	})
+}
+
+// lose takes back a task whose worker is gone: to the head of its queue, unless
+// it has cost too many workers already.
+func (s *State) lose(now time.Time, e *entry, workerID string) {
+	e.current = nil
+	e.lost++
+	switch {
+	case s.draining:
+		s.giveUp(now, e)
+	case e.lost >= s.opt.MaxLost:
+		s.finish(now, e, task.Outcome{
+			State: task.Failed, Attempt: e.attempt, WorkerID: workerID,
+			Failure: &task.Failure{
+				Reason:  task.ReasonWorkerLost,
+				Message: fmt.Sprintf("%d workers were lost while they ran it, the last was %s; not tried again", e.lost, workerID),
+			},
+		}, task.CancelSuperseded)
+	default:
+		s.leaveState(e)
+		s.enqueue(e, true)
+	}
+}
+
+// Progress remembers how far a worker says it is. An unknown token is ignored.
+func (s *State) Progress(ses *Session, token uint64, p Progress) {
+	if a := s.held(ses, token); a != nil {
+		a.progress = p
+	}
+}

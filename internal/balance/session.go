@@ -1,0 +1,225 @@
+package balance
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"reparto/internal/task"
+)
+
+// Registration is what a worker says of itself when it joins.
+type Registration struct {
+	WorkerID  string
+	SessionID string
+	Functions []string
+	Slots     int
+	Labels    map[string]string
+	Build     string
+	Address   string
+	// Running is what the worker still runs from an earlier session.
+	Running []Claim
+}
+
+// Claim is an assignment of an earlier session.
+type Claim struct {
+	TaskID  string
+	Attempt int
+	Token   uint64
+}
+
+// Session is one worker's time with the balancer.
+type Session struct {
+	Registration
+	// Owner is the owner's own; nothing here looks at it.
+	Owner any
+
+	index    int // in State.sessions; -1 once it has left
+	joined   time.Time
+	offers   []offer
+	held     []*assignment
+	adopted  map[uint64]*assignment // held under a token of an earlier session
+	draining bool
+	done     int64
+}
+
+// offer is a session's place among those that offer a function.
+type offer struct {
+	fn  *function
+	pos int
+}
+
+// free is computed from what the session holds, never counted beside it.
+func (ses *Session) free() int { return ses.Slots - len(ses.held) }
+
+// showFree tells every ring that the session is in whether it may get a task.
+func (ses *Session) showFree(free bool) {
+	for i := range ses.offers {
+		ses.offers[i].fn.ring.setFree(ses.offers[i].pos, free)
+	}
+}
+
+// took moves the turn of f past this session.
+func (ses *Session) took(f *function) {
+	for i := range ses.offers {
+		if ses.offers[i].fn == f {
+			f.ring.took(ses.offers[i].pos)
+			return
+		}
+	}
+}
+
+// Join registers a worker, which must be valid (see Registration.Check). A live
+// session of the same worker leaves, with effect Replaced. What the worker still
+// runs stays with it where the task still waits; the rest it is told to cancel.
+func (s *State) Join(now time.Time, r Registration) *Session {
+	ses := &Session{Registration: r, joined: now}
+	if n := len(s.freeIndices); n > 0 {
+		ses.index = s.freeIndices[n-1]
+		s.freeIndices = s.freeIndices[:n-1]
+		s.sessions[ses.index] = ses
+	} else {
+		ses.index = len(s.sessions)
+		s.sessions = append(s.sessions, ses)
+	}
+	old := s.byWorker[r.WorkerID]
+	if old != nil {
+		s.remove(now, old)
+		s.effects = append(s.effects, Effect{Kind: Replaced, Session: old})
+	}
+	s.byWorker[r.WorkerID] = ses
+	for _, name := range r.Functions {
+		f := s.function(name)
+		f.sessions++
+		ses.offers = append(ses.offers, offer{f, f.ring.join(ses)})
+	}
+	ses.showFree(true)
+	s.claim(now, ses)
+	ses.Running = nil
+	if old != nil {
+		s.pumpAll(now, old)
+	}
+	s.pumpAll(now, ses)
+	return ses
+}
+
+// Check returns a *task.InvalidError unless the registration is one that Join
+// can take.
+func (r *Registration) Check() error {
+	if err := task.CheckWorkerID(r.WorkerID); err != nil {
+		return err
+	}
+	if n := len(r.Functions); n == 0 || n > task.MaxWorkerFuncs {
+		return &task.InvalidError{Field: "functions", Problem: fmt.Sprintf("has %d names; offer 1 to %d functions", n, task.MaxWorkerFuncs)}
+	}
+	seen := make(map[string]bool, len(r.Functions))
+	for _, name := range r.Functions {
+		if err := task.CheckFunction(name); err != nil {
+			return &task.InvalidError{Field: "functions", Problem: err.Error()}
+		}
+		if seen[name] {
+			return &task.InvalidError{Field: "functions", Problem: fmt.Sprintf("names %q twice", name)}
+		}
+		seen[name] = true
+	}
+	if r.Slots < 1 || r.Slots > task.MaxSlots {
+		return &task.InvalidError{Field: "slots", Problem: fmt.Sprintf("is %d; offer 1 to %d slots", r.Slots, task.MaxSlots)}
+	}
+	if len(r.Running) > r.Slots {
+		return &task.InvalidError{Field: "running", Problem: fmt.Sprintf("lists %d tasks, more than the %d slots", len(r.Running), r.Slots)}
+	}
+	return task.CheckMetadata("labels", r.Labels)
+}
+
+// claim takes over what the session's worker still runs.
+func (s *State) claim(now time.Time, ses *Session) {
+	for _, c := range ses.Running {
+		if ses.adopted[c.Token] != nil {
+			continue // listed twice
+		}
+		if ses.adopted == nil {
+			ses.adopted = map[uint64]*assignment{}
+		}
+		a := s.newAssignment(ses, c.Attempt, now)
+		a.token, a.taskID = c.Token, c.TaskID
+		ses.adopted[c.Token] = a
+		e := s.byID[c.TaskID]
+		past := e.ran(c.Token, c.Attempt)
+		switch {
+		case past == nil || e.state.Terminal():
+			s.stop(a, task.CancelSuperseded)
+		case past.lost && (e.state == task.Queued || e.state == task.Scheduled):
+			e.lost-- // it was not
+			s.run(e, a)
+		default: // a later attempt is due or runs; this one may still be faster
+			a.entry, a.function = e, e.fn.name
+			e.late = append(e.late, a)
+			s.stop(a, task.CancelSuperseded)
+		}
+	}
+}
+
+// ran finds an attempt of e that has gone by, or nil.
+func (e *entry) ran(token uint64, attempt int) *pastAttempt {
+	if e == nil {
+		return nil
+	}
+	for i := range e.past {
+		if p := &e.past[i]; p.token == token && p.attempt == attempt {
+			return p
+		}
+	}
+	return nil
+}
+
+// Drain gives the session no more tasks. It goes on answering what it holds.
+func (s *State) Drain(ses *Session) {
+	if ses.draining {
+		return
+	}
+	ses.draining = true
+	ses.showFree(false)
+	for i := range ses.offers {
+		ses.offers[i].fn.ring.active--
+	}
+}
+
+// remove takes a session out without giving its tasks to others yet.
+func (s *State) remove(now time.Time, ses *Session) {
+	s.Drain(ses)
+	held := ses.held
+	ses.held, ses.adopted = nil, nil
+	// The youngest first, since each is put in front of the one before.
+	slices.SortFunc(held, func(a, b *assignment) int { return cmp.Compare(b.seq(), a.seq()) })
+	for _, a := range held {
+		e, token, attempt := a.entry, a.token, a.attempt
+		s.recycle(a)
+		switch {
+		case e == nil: // nobody waits for it
+		case e.current != a:
+			e.forgetLate(a)
+		default:
+			e.past = append(e.past, pastAttempt{token, attempt, true})
+			s.lose(now, e, ses.WorkerID)
+		}
+	}
+	for _, o := range ses.offers {
+		o.fn.ring.leave(o.pos)
+		o.fn.sessions--
+	}
+	s.sessions[ses.index] = nil
+	s.freeIndices = append(s.freeIndices, ses.index)
+	ses.index = -1
+	if s.byWorker[ses.WorkerID] == ses {
+		delete(s.byWorker, ses.WorkerID)
+	}
+}
+
+// pumpAll serves the functions that the session offers, or did.
+func (s *State) pumpAll(now time.Time, ses *Session) {
+	for _, o := range ses.offers {
+		s.pump(now, o.fn)
+		s.forget(o.fn)
+	}
+}

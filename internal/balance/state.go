@@ -1,0 +1,258 @@
+// Package balance decides which worker gets which task.
+//
+// It is a value: no goroutine, no lock, no clock. Its owner tells it facts with
+// the time at which they happened (Submit, Join, Result, Leave, Tick, …), then
+// takes the effects that follow and carries them out, in their order:
+//
+//	ref, err := s.Submit(now, t)
+//	for _, e := range s.Take() {
+//		switch e.Kind { case balance.Assign: …; case balance.Finish: … }
+//	}
+//	wake, ok := s.NextDeadline() // and call Tick then
+//
+// What it promises: a task that Submit accepted gets exactly one Finish. Among
+// the sessions that offer its function and have a free slot, the one next in the
+// ring gets the task at the head of the function's queue. No session ever holds
+// more assignments than it has slots. Check is that promise as code.
+//
+// Every call costs O(log n) or less in tasks, sessions and functions, and does
+// not allocate once its tables have grown to size.
+package balance
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"reparto/internal/task"
+)
+
+// Options bound a State. The zero value of each field means its default.
+type Options struct {
+	// MaxQueuedTasks is how many tasks may wait in all. Default 1,000,000.
+	MaxQueuedTasks int
+	// MaxFunctionQueuedTasks is how many may wait for one function. Default
+	// 100,000.
+	MaxFunctionQueuedTasks int
+	// MaxFunctionQueuedBytes is how many bytes may wait for one function,
+	// counted by task.Bytes. Default 256 MiB.
+	MaxFunctionQueuedBytes int
+	// MaxBytes is how many bytes may be held in all, by tasks that wait or run.
+	// Default 1 GiB.
+	MaxBytes int
+	// MaxLost is how many attempts of a task may be lost with their worker
+	// before the task is taken for the cause and FAILED. Default 3.
+	MaxLost int
+	// Backoff is the wait before the second attempt of a task that failed and
+	// asked for a retry; it doubles with each further one, up to MaxBackoff.
+	// Defaults 100 ms and 10 s.
+	Backoff, MaxBackoff time.Duration
+	// KeepFor is how long the outcome of a task under a client's own id is
+	// kept for a client that repeats it. Default 1 minute.
+	KeepFor time.Duration
+	// MaxKeptBytes bounds the kept outcomes; the oldest go first. Default 64
+	// MiB.
+	MaxKeptBytes int
+	// Seed makes tokens differ between runs: take it from a random source.
+	Seed uint32
+}
+
+func (o Options) withDefaults() Options {
+	def := func(v *int, d int) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	span := func(v *time.Duration, d time.Duration) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	def(&o.MaxQueuedTasks, 1_000_000)
+	def(&o.MaxFunctionQueuedTasks, 100_000)
+	def(&o.MaxFunctionQueuedBytes, 256<<20)
+	def(&o.MaxBytes, 1<<30)
+	def(&o.MaxLost, 3)
+	def(&o.MaxKeptBytes, 64<<20)
+	span(&o.Backoff, 100*time.Millisecond)
+	span(&o.MaxBackoff, 10*time.Second)
+	span(&o.KeepFor, time.Minute)
+	return o
+}
+
+// Reasons for which Submit refuses a task.
+var (
+	ErrNoWorker   = errors.New("no connected worker offers the function")
+	ErrDraining   = errors.New("the balancer is stopping and takes no new tasks")
+	ErrIDConflict = errors.New("the task id is in use for a task with other content")
+)
+
+// QueueFullError says which limit a task did not fit under.
+type QueueFullError struct {
+	Limit string // e.g. "tasks waiting for function \"sum\""
+	Max   int
+}
+
+func (e *QueueFullError) Error() string {
+	return fmt.Sprintf("the queue is full: at most %d %s", e.Max, e.Limit)
+}
+
+// Ref names an accepted task until its Finish has been taken. Index is dense: it
+// is small, and used again for a later task with another generation.
+type Ref struct{ Index, generation uint32 }
+
+// State is everything that is known about tasks and sessions.
+type State struct {
+	opt      Options
+	draining bool
+
+	entries   []*entry // by Ref.Index
+	unused    []uint32 // free indices of entries
+	pool      []*entry // empty entries to be used again
+	byID      map[string]*entry
+	byIDPeak  int
+	timers    timers
+	functions map[string]*function
+	lastSeq   uint64
+
+	sessions    []*Session // by Session.index
+	freeIndices []int
+	byWorker    map[string]*Session
+	assignments []*assignment // by the low half of their token
+	unusedSlots []uint32
+	generation  uint32 // the high half of the next token
+
+	kept      queue // finished entries under own ids, oldest first
+	keptBytes int
+
+	queued, scheduled, running int
+	bytes                      int // of all tasks without an outcome
+
+	effects []Effect
+}
+
+// New returns a State with no tasks and no sessions.
+func New(o Options) *State {
+	return &State{
+		opt:        o.withDefaults(),
+		byID:       map[string]*entry{},
+		functions:  map[string]*function{},
+		byWorker:   map[string]*Session{},
+		generation: o.Seed,
+	}
+}
+
+// entry is a task in the tables.
+type entry struct {
+	ref      Ref
+	task     task.Task
+	state    task.State
+	fn       *function
+	bytes    int
+	seq      uint64 // the order of acceptance
+	accepted time.Time
+	attempt  int // the last that was given out
+	failed   int // attempts that asked for a retry or ran out of time
+	lost     int // attempts that vanished with their worker
+	runAt    time.Time
+
+	current *assignment   // while RUNNING
+	late    []*assignment // earlier attempts that still occupy a slot
+	past    []pastAttempt // tokens whose late answer is still good
+
+	prev, next *entry // in a queue, or among the kept
+	timer      int
+
+	outcome   task.Outcome // once terminal
+	keptUntil time.Time
+}
+
+type pastAttempt struct {
+	token   uint64
+	attempt int
+	lost    bool // with its worker, so that the worker may claim it back
+}
+
+// function is a named kind of work: who waits for it and who offers it.
+type function struct {
+	name     string
+	queue    queue
+	ring     ring
+	sessions int // that offer it, draining ones included
+	tasks    int // without an outcome
+	running  int
+	waiting  int // SCHEDULED
+
+	submitted, finished rate
+	totals              Totals
+}
+
+// Totals count what has happened to one function's tasks.
+type Totals struct {
+	Submitted, Succeeded, Failed, Cancelled, Expired, Retried int64
+}
+
+func (s *State) function(name string) *function {
+	f := s.functions[name]
+	if f == nil {
+		f = &function{name: name}
+		s.functions[name] = f
+	}
+	return f
+}
+
+// forget drops a function that nobody offers and nobody waits for, so that
+// names cost memory only while they are in use.
+func (s *State) forget(f *function) {
+	if f.sessions == 0 && f.tasks == 0 {
+		delete(s.functions, f.name)
+	}
+}
+
+// NextDeadline tells when Tick wants to be called next; false when there is
+// nothing to wait for.
+func (s *State) NextDeadline() (time.Time, bool) {
+	var wake time.Time
+	if len(s.timers) > 0 {
+		wake = s.timers[0].wake
+	}
+	if k := s.kept.head; k != nil && (wake.IsZero() || k.keptUntil.Before(wake)) {
+		wake = k.keptUntil
+	}
+	return wake, !wake.IsZero()
+}
+
+// Tick lets time pass: tasks expire, attempts run out of time, retries become
+// due, kept outcomes are forgotten.
+func (s *State) Tick(now time.Time) {
+	for len(s.timers) > 0 && !s.timers[0].wake.After(now) {
+		e := s.timers[0].entry
+		switch {
+		case !e.task.Deadline.After(now):
+			s.finish(now, e, task.Outcome{State: task.Expired, Attempt: e.attempt}, task.CancelDeadline)
+		case e.state == task.Scheduled:
+			s.due(now, e)
+		case e.state == task.Running:
+			s.timeOut(now, e)
+		}
+	}
+	for k := s.kept.head; k != nil && !k.keptUntil.After(now); k = s.kept.head {
+		s.unkeep(k)
+	}
+}
+
+// setTimer recomputes when e wants to be woken.
+func (s *State) setTimer(e *entry) {
+	wake := e.task.Deadline
+	switch {
+	case e.state == task.Scheduled && e.runAt.Before(wake):
+		wake = e.runAt
+	case e.state == task.Running && e.task.AttemptTimeout > 0:
+		if end := e.current.started.Add(e.task.AttemptTimeout); end.Before(wake) {
+			wake = end
+		}
+	}
+	if e.timer == 0 || !s.timers[e.timer-1].wake.Equal(wake) {
+		s.timers.set(e, wake)
+	}
+}

@@ -1,0 +1,222 @@
+package balance
+
+import (
+	"time"
+
+	"reparto/internal/task"
+)
+
+// Submit accepts a task, or says why not: ErrDraining, ErrNoWorker,
+// ErrIDConflict or a *QueueFullError. The task must be valid and its ID new,
+// unless it is the client's own: then the same content joins the task that is
+// there and returns its Ref, and if that has its outcome already, Finish follows
+// at once.
+func (s *State) Submit(now time.Time, t *task.Task) (Ref, error) {
+	if e := s.byID[t.ID]; e != nil {
+		return s.join(e, t)
+	}
+	if s.draining {
+		return Ref{}, ErrDraining
+	}
+	f := s.functions[t.Function]
+	if t.FailFast && (f == nil || f.ring.active == 0) {
+		return Ref{}, ErrNoWorker
+	}
+	bytes := t.Bytes()
+	if err := s.room(t.Function, f, bytes); err != nil {
+		return Ref{}, err
+	}
+	if f == nil {
+		f = s.function(t.Function)
+	}
+	e := s.newEntry()
+	e.task, e.fn, e.bytes, e.accepted = *t, f, bytes, now
+	s.lastSeq++
+	e.seq = s.lastSeq
+	s.byID[t.ID] = e
+	s.byIDPeak = max(s.byIDPeak, len(s.byID))
+	s.bytes += bytes
+	f.tasks++
+	f.totals.Submitted++
+	f.submitted.add(now)
+	s.enqueue(e, false)
+	s.pump(now, f)
+	return e.ref, nil
+}
+
+// join answers a task whose id is known.
+func (s *State) join(e *entry, t *task.Task) (Ref, error) {
+	if !t.OwnID || !e.task.OwnID || e.task.Fingerprint != t.Fingerprint {
+		return Ref{}, ErrIDConflict
+	}
+	if e.state.Terminal() {
+		s.effects = append(s.effects, Effect{Kind: Finish, Ref: e.ref, TaskID: e.task.ID, Outcome: e.outcome})
+	}
+	return e.ref, nil
+}
+
+// room checks the limits. A task that a worker can take at once does not count
+// as waiting.
+func (s *State) room(name string, f *function, bytes int) error {
+	if s.bytes+bytes > s.opt.MaxBytes {
+		return &QueueFullError{"bytes in all tasks that wait or run", s.opt.MaxBytes}
+	}
+	var q queue
+	if f != nil {
+		if f.queue.len == 0 && f.ring.next() != nil {
+			return nil
+		}
+		q = f.queue
+	}
+	if s.queued+s.scheduled >= s.opt.MaxQueuedTasks {
+		return &QueueFullError{"tasks waiting", s.opt.MaxQueuedTasks}
+	}
+	if q.len >= s.opt.MaxFunctionQueuedTasks {
+		return &QueueFullError{"tasks waiting for function " + name, s.opt.MaxFunctionQueuedTasks}
+	}
+	if q.bytes+bytes > s.opt.MaxFunctionQueuedBytes {
+		return &QueueFullError{"bytes waiting for function " + name, s.opt.MaxFunctionQueuedBytes}
+	}
+	return nil
+}
+
+// Cancel ends a task that nobody wants any more. A Ref that is no longer good is
+// ignored: the outcome was faster.
+func (s *State) Cancel(now time.Time, ref Ref, reason string) {
+	if e := s.entry(ref); e != nil && !e.state.Terminal() {
+		s.finish(now, e, task.Outcome{State: task.Cancelled, Attempt: e.attempt}, reason)
+	}
+}
+
+// Running returns the number of tasks that a worker has.
+func (s *State) Running() int { return s.running }
+
+// Shutdown refuses tasks from now on and gives up those that wait: they end
+// CANCELLED with a failure of reason SHUTDOWN, and the number of their attempts
+// tells whether a worker ever had them. What runs goes on.
+func (s *State) Shutdown(now time.Time) {
+	s.draining = true
+	for _, e := range s.entries {
+		if e != nil && (e.state == task.Queued || e.state == task.Scheduled) {
+			s.giveUp(now, e)
+		}
+	}
+}
+
+func (s *State) giveUp(now time.Time, e *entry) {
+	s.finish(now, e, task.Outcome{
+		State:   task.Cancelled,
+		Attempt: e.attempt,
+		Failure: &task.Failure{Reason: task.CancelShutdown, Message: ErrDraining.Error()},
+	}, task.CancelShutdown)
+}
+
+// entry returns the live entry that ref names, or nil.
+func (s *State) entry(ref Ref) *entry {
+	if int(ref.Index) >= len(s.entries) {
+		return nil
+	}
+	if e := s.entries[ref.Index]; e != nil && e.ref == ref {
+		return e
+	}
+	return nil
+}
+
+func (s *State) newEntry() *entry {
+	var e *entry
+	if n := len(s.pool); n > 0 {
+		e = s.pool[n-1]
+		s.pool = s.pool[:n-1]
+	} else {
+		e = &entry{}
+	}
+	if n := len(s.unused); n > 0 {
+		e.ref.Index = s.unused[n-1]
+		s.unused = s.unused[:n-1]
+	} else {
+		e.ref.Index = uint32(len(s.entries))
+		s.entries = append(s.entries, nil)
+	}
+	s.generation++
+	e.ref.generation = s.generation
+	s.entries[e.ref.Index] = e
+	return e
+}
+
+// maxPool is how many empty entries are held for later; more than that is left
+// to the garbage collector, so that one long queue is not remembered for ever.
+const maxPool = 4096
+
+// free takes a finished entry out of the tables.
+func (s *State) free(e *entry) {
+	delete(s.byID, e.task.ID)
+	if len(s.byID) == 0 && s.byIDPeak > maxPool {
+		s.byID, s.byIDPeak = map[string]*entry{}, 0 // maps do not shrink by themselves
+	}
+	s.entries[e.ref.Index] = nil
+	s.unused = append(s.unused, e.ref.Index)
+	if len(s.pool) < maxPool {
+		*e = entry{late: e.late[:0], past: e.past[:0]}
+		s.pool = append(s.pool, e)
+	}
+}
+
+// finish gives a task its outcome. Whoever still works on it is told to stop for
+// the reason given.
+func (s *State) finish(now time.Time, e *entry, o task.Outcome, reason string) {
+	o.WasRunning = e.state == task.Running
+	s.leaveState(e)
+	e.state = o.State
+	if e.current != nil {
+		s.disown(e.current, reason)
+		e.current = nil
+	}
+	for _, a := range e.late {
+		s.disown(a, task.CancelSuperseded)
+	}
+	e.late = e.late[:0]
+	s.timers.remove(e)
+	s.bytes -= e.bytes
+	f := e.fn
+	f.tasks--
+	f.finished.add(now)
+	f.totals.count(o.State)
+	s.effects = append(s.effects, Effect{Kind: Finish, Ref: e.ref, TaskID: e.task.ID, Outcome: o})
+	s.forget(f)
+	if e.task.OwnID && (o.State == task.Succeeded || o.State == task.Failed) {
+		s.keep(now, e, o)
+	} else {
+		s.free(e)
+	}
+}
+
+func (t *Totals) count(state task.State) {
+	switch state {
+	case task.Succeeded:
+		t.Succeeded++
+	case task.Failed:
+		t.Failed++
+	case task.Cancelled:
+		t.Cancelled++
+	case task.Expired:
+		t.Expired++
+	}
+}
+
+// keep holds a finished entry for a client that repeats its task.
+func (s *State) keep(now time.Time, e *entry, o task.Outcome) {
+	e.outcome, e.keptUntil = o, now.Add(s.opt.KeepFor)
+	e.task.Payload, e.task.Metadata, e.fn = nil, nil, nil
+	e.bytes = o.Bytes()
+	s.kept.pushBack(e)
+	s.keptBytes += e.bytes
+	for s.keptBytes > s.opt.MaxKeptBytes {
+		s.unkeep(s.kept.head)
+	}
+}
+
+func (s *State) unkeep(e *entry) {
+	s.kept.remove(e)
+	s.keptBytes -= e.bytes
+	s.free(e)
+}

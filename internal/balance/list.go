@@ -19,6 +19,12 @@ func (s *State) Counts() Counts {
 	return Counts{len(s.sessions) - len(s.freeIndices), s.queued, s.scheduled, s.running, s.bytes}
 }
 
+// Offered reports whether a session that does not drain offers the function.
+func (s *State) Offered(function string) bool {
+	f := s.functions[function]
+	return f != nil && f.ring.active > 0
+}
+
 // FunctionInfo describes a function at one moment.
 type FunctionInfo struct {
 	Name                               string

@@ -173,6 +173,16 @@ func (e *entry) ran(token uint64, attempt int) *pastAttempt {
 	return nil
 }
 
+// Leave takes a session out, whose stream has ended. What it held goes back to
+// the head of its queue, in order. A session that has left already is ignored.
+func (s *State) Leave(now time.Time, ses *Session) {
+	if ses.index < 0 {
+		return
+	}
+	s.remove(now, ses)
+	s.pumpAll(now, ses)
+}
+
 // Drain gives the session no more tasks. It goes on answering what it holds.
 func (s *State) Drain(ses *Session) {
 	if ses.draining {

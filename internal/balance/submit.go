@@ -19,7 +19,7 @@ func (s *State) Submit(now time.Time, t *task.Task) (Ref, error) {
 		return Ref{}, ErrDraining
 	}
 	f := s.functions[t.Function]
-	if t.FailFast && (f == nil || f.ring.active == 0) {
+	if t.FailFast && !s.Offered(t.Function) {
 		return Ref{}, ErrNoWorker
 	}
 	bytes := t.Bytes()

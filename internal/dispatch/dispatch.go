@@ -1,0 +1,303 @@
+// Package dispatch owns the balancer's state: it gives it the time, carries out
+// what follows, and keeps those who wait and those who work.
+//
+// One mutex guards everything that decides; a fact goes in, its effects come out
+// and are put into the outboxes of sessions and the hands of waiters before the
+// mutex is released, so that effects never overtake one another. Nothing under
+// the mutex blocks: whoever sends over a network takes from an outbox.
+//
+//	d, err := dispatch.Open(dispatch.Options{})
+//	defer d.Close()
+//	d.Submit(waiter, batch)          // a client's border
+//	ses, err := d.Attach(reg)        // a worker's border
+//	for ses.Next(&out) == nil { … }  //   its writer
+//	ses.Results(results)             //   its reader
+package dispatch
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"reparto/internal/balance"
+	"reparto/internal/task"
+)
+
+// Options of a Dispatcher. The zero value of each field means its default.
+type Options struct {
+	// Balance bounds queues and attempts.
+	Balance balance.Options
+	// DefaultTimeout is the time limit of a task that names none. Default 5
+	// minutes.
+	DefaultTimeout time.Duration
+	// MaxTimeout is the longest time limit that a task may name. Default 24 h.
+	MaxTimeout time.Duration
+	// DefaultMaxAttempts is how often a task that names no number may fail and
+	// ask for a retry. Default 3.
+	DefaultMaxAttempts int
+	// MaxPayload bounds payloads and results, in bytes. Default 4 MiB.
+	MaxPayload int
+	// Heartbeat is the interval at which either side of a session speaks. A
+	// worker that is not heard for three of them is gone. Default 5 s; at least
+	// 10 ms.
+	Heartbeat time.Duration
+	// SendLimit is how long a send to a worker or a client may block before its
+	// stream is ended. Default 10 s.
+	SendLimit time.Duration
+	// ReconnectAfter is what workers are told to wait before they dial again
+	// when the balancer stops. Default 500 ms.
+	ReconnectAfter time.Duration
+	// Log gets a line for every event that an operator acts on, and at level
+	// debug for every task. Default: none.
+	Log *slog.Logger
+}
+
+// missedHeartbeats is how many intervals of silence mean that a worker is gone.
+const missedHeartbeats = 3
+
+func (o Options) validate() (Options, error) {
+	span := func(v *time.Duration, d time.Duration) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	span(&o.DefaultTimeout, 5*time.Minute)
+	span(&o.MaxTimeout, 24*time.Hour)
+	span(&o.Heartbeat, 5*time.Second)
+	span(&o.SendLimit, 10*time.Second)
+	span(&o.ReconnectAfter, 500*time.Millisecond)
+	if o.DefaultMaxAttempts == 0 {
+		o.DefaultMaxAttempts = 3
+	}
+	if o.MaxPayload == 0 {
+		o.MaxPayload = 4 << 20
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	switch {
+	case o.DefaultTimeout < task.MinTimeout || o.DefaultTimeout > o.MaxTimeout:
+		return o, fmt.Errorf("default timeout %v: want %v to the maximum of %v", o.DefaultTimeout, task.MinTimeout, o.MaxTimeout)
+	case o.Heartbeat < 10*time.Millisecond:
+		return o, fmt.Errorf("heartbeat %v: want at least 10ms", o.Heartbeat)
+	case o.SendLimit < 0 || o.ReconnectAfter < 0 || o.Balance.Backoff < 0 || o.Balance.MaxBackoff < 0 || o.Balance.KeepFor < 0:
+		return o, errors.New("a duration is negative")
+	case o.MaxPayload < 0 || o.Balance.MaxQueuedTasks < 0 || o.Balance.MaxFunctionQueuedTasks < 0 ||
+		o.Balance.MaxFunctionQueuedBytes < 0 || o.Balance.MaxBytes < 0 || o.Balance.MaxKeptBytes < 0:
+		return o, errors.New("a limit is negative")
+	case o.DefaultMaxAttempts < 1 || o.DefaultMaxAttempts > task.MaxMaxAttempts || o.Balance.MaxLost < 0:
+		return o, fmt.Errorf("max attempts %d, max lost %d: want 1 to %d", o.DefaultMaxAttempts, o.Balance.MaxLost, task.MaxMaxAttempts)
+	}
+	return o, nil
+}
+
+// What the core refuses with, for borders, which do not know the core.
+var (
+	ErrNoWorker   = balance.ErrNoWorker
+	ErrDraining   = balance.ErrDraining
+	ErrIDConflict = balance.ErrIDConflict
+)
+
+// QueueFullError says which limit a task did not fit under.
+type QueueFullError = balance.QueueFullError
+
+// Dispatcher owns the state. All methods may be called concurrently; none
+// blocks, but for Drain and Close.
+type Dispatcher struct {
+	opt      Options
+	log      *slog.Logger
+	logTasks bool // whether anybody reads lines about single tasks
+	id       string
+	started  time.Time
+	ids      idSource
+
+	mu       sync.Mutex
+	state    *balance.State
+	waiting  []waiting // by balance.Ref.Index
+	sessions map[*Session]struct{}
+	draining bool
+	idle     chan struct{} // closed once draining and nothing runs
+	closed   bool
+	armed    time.Time // when the clock will next wake by itself
+
+	rearm chan struct{} // tells the clock that it must wake sooner
+	stop  chan struct{}
+	clock sync.WaitGroup
+}
+
+// Open starts a Dispatcher; Close ends it.
+func Open(o Options) (*Dispatcher, error) {
+	o, err := o.validate()
+	if err != nil {
+		return nil, fmt.Errorf("dispatch options: %w", err)
+	}
+	if o.Balance.Seed == 0 {
+		var seed [4]byte
+		rand.Read(seed[:])
+		o.Balance.Seed = binary.BigEndian.Uint32(seed[:])
+	}
+	d := &Dispatcher{
+		opt:      o,
+		log:      o.Log,
+		logTasks: o.Log.Enabled(context.TODO(), slog.LevelDebug),
+		started:  time.Now(),
+		state:    balance.New(o.Balance),
+		sessions: map[*Session]struct{}{},
+		idle:     make(chan struct{}),
+		rearm:    make(chan struct{}, 1),
+		stop:     make(chan struct{}),
+	}
+	d.ids.random = bufio.NewReaderSize(rand.Reader, 4096)
+	d.id = d.ids.next()
+	d.clock.Go(d.runClock)
+	return d, nil
+}
+
+// Options returns the options in force, defaults filled in.
+func (d *Dispatcher) Options() Options { return d.opt }
+
+// ID names this run of the balancer; another one has another.
+func (d *Dispatcher) ID() string { return d.id }
+
+// settle carries out what follows from the facts just told. The caller holds
+// d.mu.
+func (d *Dispatcher) settle() {
+	effects := d.state.Take()
+	for i := range effects {
+		switch e := &effects[i]; e.Kind {
+		case balance.Assign:
+			d.assign(e)
+		case balance.CancelAssignment:
+			e.Session.Owner.(*Session).putCancel(Cancel{TaskID: e.TaskID, Token: e.Token, Reason: e.Reason})
+		case balance.Finish:
+			d.finish(e)
+		case balance.Replaced:
+			d.endLocked(e.Session.Owner.(*Session), ErrReplaced)
+		}
+	}
+	if d.draining && d.state.Running() == 0 {
+		d.becomeIdle()
+	}
+	if wake, ok := d.state.NextDeadline(); ok && wake.Before(d.armed) {
+		d.armed = wake
+		select {
+		case d.rearm <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (d *Dispatcher) becomeIdle() {
+	select {
+	case <-d.idle:
+	default:
+		close(d.idle)
+	}
+}
+
+// runClock tells the state when time has passed, and sees to the heartbeats. It
+// is one timer for all tasks and sessions.
+func (d *Dispatcher) runClock() {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	sweep := time.Now()
+	for {
+		select {
+		case <-d.stop:
+			return
+		case <-d.rearm:
+		case <-timer.C:
+		}
+		now := time.Now()
+		d.mu.Lock()
+		d.state.Tick(now)
+		d.settle()
+		if !now.Before(sweep) {
+			d.sweep(now)
+			sweep = now.Add(d.opt.Heartbeat / 4)
+		}
+		d.armed = sweep
+		if wake, ok := d.state.NextDeadline(); ok && wake.Before(sweep) {
+			d.armed = wake
+		}
+		timer.Reset(time.Until(d.armed))
+		d.mu.Unlock()
+	}
+}
+
+// sweep ends sessions that went silent or block, and makes the others speak.
+func (d *Dispatcher) sweep(now time.Time) {
+	for ses := range d.sessions {
+		switch {
+		case now.Sub(ses.heard()) >= missedHeartbeats*d.opt.Heartbeat:
+			d.endLocked(ses, ErrSilent)
+		case ses.blocked(now) >= d.opt.SendLimit:
+			d.endLocked(ses, ErrSendBlocked)
+		default:
+			ses.beat(now, d.opt.Heartbeat)
+		}
+	}
+}
+
+// Drain refuses new tasks, gives up those that wait, tells workers to finish
+// what they hold and dial again, and returns once nothing runs any more, or with
+// ctx's error when that ends first.
+func (d *Dispatcher) Drain(ctx context.Context) error {
+	d.mu.Lock()
+	d.draining = true
+	d.state.Shutdown(time.Now())
+	for ses := range d.sessions {
+		d.state.Drain(ses.core)
+		ses.putDrain(d.opt.ReconnectAfter)
+	}
+	d.settle()
+	d.mu.Unlock()
+	select {
+	case <-d.idle:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Close ends every session with ErrClosed and every task that is left with
+// reason SHUTDOWN, and waits for the clock. It may be called twice.
+func (d *Dispatcher) Close() {
+	d.mu.Lock()
+	if !d.closed {
+		d.closed = true
+		d.draining = true
+		d.state.Shutdown(time.Now())
+		for ses := range d.sessions {
+			d.endLocked(ses, ErrClosed)
+		}
+		d.settle()
+		close(d.stop)
+	}
+	d.mu.Unlock()
+	d.clock.Wait()
+}
+
+// idSource makes UUIDv7s without a system call for each.
+type idSource struct {
+	mu     sync.Mutex
+	random *bufio.Reader
+}
+
+func (s *idSource) next() string {
+	s.mu.Lock()
+	id, err := uuid.NewV7FromReader(s.random)
+	s.mu.Unlock()
+	if err != nil { // crypto/rand never fails: it crashes the program instead
+		panic(err)
+	}
+	return id.String()
+}

@@ -1,0 +1,164 @@
+package dispatch
+
+import (
+	"sync"
+	"time"
+)
+
+// Bounds of a frame. One larger task travels alone.
+const (
+	MaxFrameTasks = 256
+	MaxFrameBytes = 1 << 20
+)
+
+// Frame is what a session's writer sends in one go. Cancel may name assignments
+// of earlier frames and of this one, never of a later one.
+type Frame struct {
+	Assign    []Assignment
+	Cancel    []Cancel
+	Heartbeat bool
+	// Drain says that nothing more will be assigned. ReconnectAfter is 0 when
+	// the worker asked for it.
+	Drain          bool
+	ReconnectAfter time.Duration
+}
+
+// outbox is what waits to be sent to one worker. Putting in never blocks; how
+// much there can be is bounded by the worker's slots.
+type outbox struct {
+	ready chan struct{} // holds a token when there may be something to send
+
+	mu             sync.Mutex
+	pending        []Assignment // from head on
+	head           int
+	assigned, sent uint64 // assignments put in and taken out since the start
+	cancels        []heldCancel
+	heartbeat      bool
+	drain          bool
+	reconnectAfter time.Duration
+	sending        bool      // a frame was taken and is not yet sent
+	since          time.Time // when that frame was taken, or the last was sent
+}
+
+// heldCancel waits until the assignment it names has been sent.
+type heldCancel struct {
+	Cancel
+	after uint64
+}
+
+func (o *outbox) signal() {
+	select {
+	case o.ready <- struct{}{}:
+	default:
+	}
+}
+
+func (o *outbox) putAssignment(a Assignment) {
+	o.mu.Lock()
+	o.pending = append(o.pending, a)
+	o.assigned++
+	o.mu.Unlock()
+	o.signal()
+}
+
+func (o *outbox) putCancel(c Cancel) {
+	o.mu.Lock()
+	o.cancels = append(o.cancels, heldCancel{c, o.assigned})
+	o.mu.Unlock()
+	o.signal()
+}
+
+func (o *outbox) putDrain(reconnectAfter time.Duration) {
+	o.mu.Lock()
+	o.drain, o.reconnectAfter = true, reconnectAfter
+	o.mu.Unlock()
+	o.signal()
+}
+
+// beat makes the writer speak if it has been quiet for an interval.
+func (o *outbox) beat(now time.Time, interval time.Duration) {
+	o.mu.Lock()
+	due := !o.sending && now.Sub(o.since) >= interval-interval/4
+	o.heartbeat = o.heartbeat || due
+	o.mu.Unlock()
+	if due {
+		o.signal()
+	}
+}
+
+// blocked tells how long the frame that was taken last has been on its way out.
+func (o *outbox) blocked(now time.Time) time.Duration {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.sending {
+		return 0
+	}
+	return now.Sub(o.since)
+}
+
+// done notes that the frame taken last has been sent.
+func (o *outbox) done(now time.Time) {
+	o.mu.Lock()
+	o.sending, o.since = false, now
+	o.mu.Unlock()
+}
+
+// take moves what is ready into f, whose slices are used again, and reports
+// whether there was anything.
+func (o *outbox) take(f *Frame) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	*f = Frame{Assign: clearAll(f.Assign), Cancel: f.Cancel[:0]}
+	o.takeAssignments(f)
+	n := 0
+	for n < len(o.cancels) && o.cancels[n].after <= o.sent {
+		f.Cancel = append(f.Cancel, o.cancels[n].Cancel)
+		n++
+	}
+	o.cancels = append(o.cancels[:0], o.cancels[n:]...)
+	if o.drain && o.sent == o.assigned {
+		f.Drain, f.ReconnectAfter, o.drain = true, o.reconnectAfter, false
+	}
+	if len(f.Assign) == 0 && len(f.Cancel) == 0 && !f.Drain && !o.heartbeat {
+		return false
+	}
+	f.Heartbeat, o.heartbeat = o.heartbeat, false
+	o.sending, o.since = true, time.Now()
+	return true
+}
+
+// takeAssignments moves as many as a frame may hold.
+func (o *outbox) takeAssignments(f *Frame) {
+	n, size := 0, 0
+	for _, a := range o.pending[o.head:] {
+		size += len(a.Payload) + assignmentOverhead
+		if n == MaxFrameTasks || (n > 0 && size > MaxFrameBytes) {
+			break
+		}
+		n++
+	}
+	o.sent += uint64(n)
+	if o.head == 0 && n == len(o.pending) {
+		f.Assign, o.pending = o.pending, f.Assign
+		return
+	}
+	taken := o.pending[o.head : o.head+n]
+	f.Assign = append(f.Assign, taken...)
+	clear(taken)
+	if o.head += n; o.head == len(o.pending) {
+		o.pending, o.head = o.pending[:0], 0
+	}
+	if len(o.pending) > 0 {
+		o.signal() // the rest is for the next frame
+	}
+}
+
+// assignmentOverhead is about what an assignment adds to a frame beside its
+// payload: id, function, token.
+const assignmentOverhead = 128
+
+// clearAll empties a slice and lets go of what it held.
+func clearAll(s []Assignment) []Assignment {
+	clear(s)
+	return s[:0]
+}

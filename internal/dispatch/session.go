@@ -1,0 +1,231 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"reparto/internal/balance"
+	"reparto/internal/task"
+)
+
+// Why a session ended.
+var (
+	ErrReplaced    = errors.New("a newer session of the same worker_id took its place")
+	ErrSilent      = errors.New("nothing was heard of the worker for three heartbeat intervals")
+	ErrSendBlocked = errors.New("the peer did not read what was sent to it within the send limit")
+	ErrDetached    = errors.New("the session was detached")
+	ErrClosed      = errors.New("the balancer has stopped")
+)
+
+// What a worker says, for borders, which do not know the core.
+type (
+	// Registration is what a worker says of itself.
+	Registration = balance.Registration
+	// Claim is an assignment of an earlier session that the worker still runs.
+	Claim = balance.Claim
+	// Result is a worker's answer to an assignment.
+	Result = balance.Result
+	// Progress is how far a worker says it is.
+	Progress = balance.Progress
+)
+
+// Assignment is a task for a worker.
+type Assignment struct {
+	TaskID   string
+	Attempt  int
+	Token    uint64
+	Function string
+	Payload  []byte
+	Metadata map[string]string
+	Deadline time.Time
+}
+
+// Cancel says that nobody wants an assignment any more.
+type Cancel struct {
+	TaskID string
+	Token  uint64
+	Reason string
+}
+
+// Session is one worker's registered stream. Its border calls Next from one
+// goroutine and everything else from any.
+type Session struct {
+	d         *Dispatcher
+	core      *balance.Session
+	workerID  string
+	id        string
+	lastHeard atomic.Int64 // nanoseconds since d.started
+
+	outbox
+	ended chan struct{} // closed after err is set
+	err   error
+}
+
+// Attach registers a worker. Only a Session can do what a registered worker can.
+// The registration is checked: a *task.InvalidError names the bad field;
+// ErrDraining, that no new workers are taken. An empty WorkerID gets a UUIDv7.
+func (d *Dispatcher) Attach(r Registration) (*Session, error) {
+	if r.WorkerID == "" {
+		r.WorkerID = d.ids.next()
+	}
+	r.SessionID = d.ids.next()
+	if err := r.Check(); err != nil {
+		return nil, err
+	}
+	ses := &Session{d: d, workerID: r.WorkerID, id: r.SessionID, ended: make(chan struct{})}
+	ses.outbox.ready = make(chan struct{}, 1)
+	now := time.Now()
+	ses.outbox.since = now
+	ses.Heard()
+	claims := r.Running
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.draining {
+		return nil, ErrDraining
+	}
+	ses.core = d.state.Join(now, r)
+	ses.core.Owner = ses
+	d.sessions[ses] = struct{}{}
+	d.log.Info("worker registered", "worker_id", r.WorkerID, "remote", r.Address, "session_id", r.SessionID,
+		"functions", r.Functions, "slots", r.Slots, "running", len(claims))
+	d.settle()
+	return ses, nil
+}
+
+// WorkerID returns the worker's id, and ID the session's.
+func (s *Session) WorkerID() string { return s.workerID }
+
+// ID names the session.
+func (s *Session) ID() string { return s.id }
+
+// Ended is closed when the session has ended; Err then tells why.
+func (s *Session) Ended() <-chan struct{} { return s.ended }
+
+// Err tells why the session ended; call it only after Ended is closed.
+func (s *Session) Err() error { return s.err }
+
+// Heard notes that the worker has sent something, whatever it was.
+func (s *Session) Heard() { s.lastHeard.Store(int64(time.Since(s.d.started))) }
+
+func (s *Session) heard() time.Time { return s.d.started.Add(time.Duration(s.lastHeard.Load())) }
+
+// Results takes the worker's answers, all in one step. Outputs over the payload
+// limit become failures.
+func (s *Session) Results(results []Result) {
+	if len(results) == 0 {
+		return
+	}
+	now := time.Now()
+	s.d.mu.Lock()
+	defer s.d.mu.Unlock()
+	for i := range results {
+		r := &results[i]
+		if len(r.Output) > s.d.opt.MaxPayload {
+			r.Failure = tooLarge(len(r.Output), s.d.opt.MaxPayload)
+			r.Output = nil
+		}
+		if s.d.logTasks {
+			s.d.log.LogAttrs(context.TODO(), levelTask, "result received", taskAttr(r.TaskID), workerAttr(s.workerID))
+		}
+		s.d.state.Result(now, s.core, r)
+	}
+	s.d.settle()
+}
+
+// Progress notes how far the worker is with an assignment.
+func (s *Session) Progress(token uint64, p Progress) {
+	s.d.mu.Lock()
+	defer s.d.mu.Unlock()
+	s.d.state.Progress(s.core, token, p)
+}
+
+// Drain is the worker's word that it wants to leave: it gets no more tasks, and
+// a drain notice once all it was given has been sent.
+func (s *Session) Drain() {
+	s.d.mu.Lock()
+	defer s.d.mu.Unlock()
+	s.d.state.Drain(s.core)
+	s.putDrain(0)
+	s.d.log.Info("worker is leaving", "worker_id", s.workerID)
+}
+
+// Next blocks until there is something to send, and fills f with it; the slices
+// of f are used again. It returns the reason when the session has ended. Calling
+// it says that what it gave before has been sent.
+func (s *Session) Next(f *Frame) error {
+	s.done(time.Now())
+	for {
+		select {
+		case <-s.ended:
+			return s.err
+		default:
+		}
+		if s.take(f) {
+			return nil
+		}
+		select {
+		case <-s.ready:
+		case <-s.ended:
+		}
+	}
+}
+
+// Detach ends the session: its stream is gone. What it held goes back to its
+// queues at once. It may be called after the session has ended for another
+// reason.
+func (s *Session) Detach() {
+	s.d.mu.Lock()
+	defer s.d.mu.Unlock()
+	s.d.endLocked(s, ErrDetached)
+	s.d.settle()
+}
+
+// endLocked takes the session out. The caller holds d.mu and settles.
+func (d *Dispatcher) endLocked(s *Session, why error) {
+	if _, live := d.sessions[s]; !live {
+		return
+	}
+	delete(d.sessions, s)
+	d.state.Leave(time.Now(), s.core)
+	s.err = why
+	close(s.ended)
+	level := slog.LevelInfo
+	if why == ErrSilent || why == ErrSendBlocked {
+		level = slog.LevelWarn
+	}
+	d.log.Log(context.TODO(), level, "worker left", "worker_id", s.workerID, "session_id", s.id, "reason", why)
+	if why != ErrReplaced { // its effects are being carried out already
+		d.settle()
+	}
+}
+
+// assign puts a task into its session's outbox. The caller holds d.mu.
+func (d *Dispatcher) assign(e *balance.Effect) {
+	ses := e.Session.Owner.(*Session)
+	if d.logTasks {
+		d.log.LogAttrs(context.TODO(), levelTask, "task assigned", taskAttr(e.TaskID), workerAttr(ses.workerID),
+			slog.Int("attempt", e.Attempt))
+	}
+	ses.putAssignment(Assignment{
+		TaskID: e.TaskID, Attempt: e.Attempt, Token: e.Token,
+		Function: e.Task.Function, Payload: e.Task.Payload, Metadata: e.Task.Metadata, Deadline: e.Task.Deadline,
+	})
+}
+
+const levelTask = slog.LevelDebug
+
+func taskAttr(id string) slog.Attr         { return slog.String("task_id", id) }
+func workerAttr(id string) slog.Attr       { return slog.String("worker_id", id) }
+func stateAttr(state task.State) slog.Attr { return slog.String("state", state.String()) }
+
+// tooLarge is the failure of a task whose result is over the payload limit.
+func tooLarge(size, limit int) *task.Failure {
+	return &task.Failure{
+		Reason:  task.ReasonResultTooLarge,
+		Message: fmt.Sprintf("the result has %d bytes; at most %d are allowed", size, limit),
+	}
+}

@@ -500,7 +500,7 @@ type Function struct {
 	// How long the oldest queued task has waited since it was submitted; absent
 	// when none is queued.
 	OldestAge *durationpb.Duration `protobuf:"bytes,8,opt,name=oldest_age,json=oldestAge,proto3" json:"oldest_age,omitempty"`
-	// Tasks a second, averaged over the last minute or so (exponentially weighted).
+	// Tasks a second, the mean of the last minute.
 	SubmittedPerSecond float64 `protobuf:"fixed64,9,opt,name=submitted_per_second,json=submittedPerSecond,proto3" json:"submitted_per_second,omitempty"`
 	FinishedPerSecond  float64 `protobuf:"fixed64,10,opt,name=finished_per_second,json=finishedPerSecond,proto3" json:"finished_per_second,omitempty"`
 	// Since the balancer started, or since the function last had neither worker
@@ -700,14 +700,16 @@ type GetServerInfoResponse struct {
 	Version   string                 `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
 	GoVersion string                 `protobuf:"bytes,2,opt,name=go_version,json=goVersion,proto3" json:"go_version,omitempty"`
 	// Names this run of the balancer; another one after a restart.
-	ServerId      string               `protobuf:"bytes,3,opt,name=server_id,json=serverId,proto3" json:"server_id,omitempty"`
-	Uptime        *durationpb.Duration `protobuf:"bytes,4,opt,name=uptime,proto3" json:"uptime,omitempty"`
-	Draining      bool                 `protobuf:"varint,5,opt,name=draining,proto3" json:"draining,omitempty"`
-	Workers       int64                `protobuf:"varint,6,opt,name=workers,proto3" json:"workers,omitempty"`
-	Queued        int64                `protobuf:"varint,7,opt,name=queued,proto3" json:"queued,omitempty"`
-	QueuedBytes   int64                `protobuf:"varint,8,opt,name=queued_bytes,json=queuedBytes,proto3" json:"queued_bytes,omitempty"`
-	Running       int64                `protobuf:"varint,9,opt,name=running,proto3" json:"running,omitempty"`
-	Limits        *ServerLimits        `protobuf:"bytes,10,opt,name=limits,proto3" json:"limits,omitempty"`
+	ServerId  string               `protobuf:"bytes,3,opt,name=server_id,json=serverId,proto3" json:"server_id,omitempty"`
+	Uptime    *durationpb.Duration `protobuf:"bytes,4,opt,name=uptime,proto3" json:"uptime,omitempty"`
+	Draining  bool                 `protobuf:"varint,5,opt,name=draining,proto3" json:"draining,omitempty"`
+	Workers   int64                `protobuf:"varint,6,opt,name=workers,proto3" json:"workers,omitempty"`
+	Queued    int64                `protobuf:"varint,7,opt,name=queued,proto3" json:"queued,omitempty"`
+	Scheduled int64                `protobuf:"varint,8,opt,name=scheduled,proto3" json:"scheduled,omitempty"`
+	Running   int64                `protobuf:"varint,9,opt,name=running,proto3" json:"running,omitempty"`
+	// Of all tasks that wait or run.
+	Bytes         int64         `protobuf:"varint,10,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Limits        *ServerLimits `protobuf:"bytes,11,opt,name=limits,proto3" json:"limits,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -791,9 +793,9 @@ func (x *GetServerInfoResponse) GetQueued() int64 {
 	return 0
 }
 
-func (x *GetServerInfoResponse) GetQueuedBytes() int64 {
+func (x *GetServerInfoResponse) GetScheduled() int64 {
 	if x != nil {
-		return x.QueuedBytes
+		return x.Scheduled
 	}
 	return 0
 }
@@ -801,6 +803,13 @@ func (x *GetServerInfoResponse) GetQueuedBytes() int64 {
 func (x *GetServerInfoResponse) GetRunning() int64 {
 	if x != nil {
 		return x.Running
+	}
+	return 0
+}
+
+func (x *GetServerInfoResponse) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
 	}
 	return 0
 }
@@ -814,15 +823,17 @@ func (x *GetServerInfoResponse) GetLimits() *ServerLimits {
 
 // ServerLimits are the limits in force.
 type ServerLimits struct {
-	state                  protoimpl.MessageState `protogen:"open.v1"`
-	MaxPayloadBytes        int64                  `protobuf:"varint,1,opt,name=max_payload_bytes,json=maxPayloadBytes,proto3" json:"max_payload_bytes,omitempty"`
-	MaxMessageBytes        int64                  `protobuf:"varint,2,opt,name=max_message_bytes,json=maxMessageBytes,proto3" json:"max_message_bytes,omitempty"`
-	MaxQueuedTasks         int64                  `protobuf:"varint,3,opt,name=max_queued_tasks,json=maxQueuedTasks,proto3" json:"max_queued_tasks,omitempty"`
-	MaxQueuedBytes         int64                  `protobuf:"varint,4,opt,name=max_queued_bytes,json=maxQueuedBytes,proto3" json:"max_queued_bytes,omitempty"`
-	MaxFunctionQueuedTasks int64                  `protobuf:"varint,5,opt,name=max_function_queued_tasks,json=maxFunctionQueuedTasks,proto3" json:"max_function_queued_tasks,omitempty"`
-	DefaultTimeout         *durationpb.Duration   `protobuf:"bytes,6,opt,name=default_timeout,json=defaultTimeout,proto3" json:"default_timeout,omitempty"`
-	MaxTimeout             *durationpb.Duration   `protobuf:"bytes,7,opt,name=max_timeout,json=maxTimeout,proto3" json:"max_timeout,omitempty"`
-	HeartbeatInterval      *durationpb.Duration   `protobuf:"bytes,8,opt,name=heartbeat_interval,json=heartbeatInterval,proto3" json:"heartbeat_interval,omitempty"`
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	MaxPayloadBytes int64                  `protobuf:"varint,1,opt,name=max_payload_bytes,json=maxPayloadBytes,proto3" json:"max_payload_bytes,omitempty"`
+	MaxMessageBytes int64                  `protobuf:"varint,2,opt,name=max_message_bytes,json=maxMessageBytes,proto3" json:"max_message_bytes,omitempty"`
+	MaxQueuedTasks  int64                  `protobuf:"varint,3,opt,name=max_queued_tasks,json=maxQueuedTasks,proto3" json:"max_queued_tasks,omitempty"`
+	// Of all tasks that wait or run.
+	MaxBytes               int64                `protobuf:"varint,4,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"`
+	MaxFunctionQueuedTasks int64                `protobuf:"varint,5,opt,name=max_function_queued_tasks,json=maxFunctionQueuedTasks,proto3" json:"max_function_queued_tasks,omitempty"`
+	MaxFunctionQueuedBytes int64                `protobuf:"varint,6,opt,name=max_function_queued_bytes,json=maxFunctionQueuedBytes,proto3" json:"max_function_queued_bytes,omitempty"`
+	DefaultTimeout         *durationpb.Duration `protobuf:"bytes,7,opt,name=default_timeout,json=defaultTimeout,proto3" json:"default_timeout,omitempty"`
+	MaxTimeout             *durationpb.Duration `protobuf:"bytes,8,opt,name=max_timeout,json=maxTimeout,proto3" json:"max_timeout,omitempty"`
+	HeartbeatInterval      *durationpb.Duration `protobuf:"bytes,9,opt,name=heartbeat_interval,json=heartbeatInterval,proto3" json:"heartbeat_interval,omitempty"`
 	unknownFields          protoimpl.UnknownFields
 	sizeCache              protoimpl.SizeCache
 }
@@ -878,9 +889,9 @@ func (x *ServerLimits) GetMaxQueuedTasks() int64 {
 	return 0
 }
 
-func (x *ServerLimits) GetMaxQueuedBytes() int64 {
+func (x *ServerLimits) GetMaxBytes() int64 {
 	if x != nil {
-		return x.MaxQueuedBytes
+		return x.MaxBytes
 	}
 	return 0
 }
@@ -888,6 +899,13 @@ func (x *ServerLimits) GetMaxQueuedBytes() int64 {
 func (x *ServerLimits) GetMaxFunctionQueuedTasks() int64 {
 	if x != nil {
 		return x.MaxFunctionQueuedTasks
+	}
+	return 0
+}
+
+func (x *ServerLimits) GetMaxFunctionQueuedBytes() int64 {
+	if x != nil {
+		return x.MaxFunctionQueuedBytes
 	}
 	return 0
 }
@@ -984,7 +1002,7 @@ const file_reparto_v1_admin_proto_rawDesc = "" +
 	"\tcancelled\x18\x0e \x01(\x03R\tcancelled\x12\x18\n" +
 	"\aexpired\x18\x0f \x01(\x03R\aexpired\x12\x18\n" +
 	"\aretried\x18\x10 \x01(\x03R\aretried\"\x16\n" +
-	"\x14GetServerInfoRequest\"\xdd\x02\n" +
+	"\x14GetServerInfoRequest\"\xee\x02\n" +
 	"\x15GetServerInfoResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x1d\n" +
 	"\n" +
@@ -993,21 +1011,23 @@ const file_reparto_v1_admin_proto_rawDesc = "" +
 	"\x06uptime\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x06uptime\x12\x1a\n" +
 	"\bdraining\x18\x05 \x01(\bR\bdraining\x12\x18\n" +
 	"\aworkers\x18\x06 \x01(\x03R\aworkers\x12\x16\n" +
-	"\x06queued\x18\a \x01(\x03R\x06queued\x12!\n" +
-	"\fqueued_bytes\x18\b \x01(\x03R\vqueuedBytes\x12\x18\n" +
-	"\arunning\x18\t \x01(\x03R\arunning\x120\n" +
-	"\x06limits\x18\n" +
-	" \x01(\v2\x18.reparto.v1.ServerLimitsR\x06limits\"\xbf\x03\n" +
+	"\x06queued\x18\a \x01(\x03R\x06queued\x12\x1c\n" +
+	"\tscheduled\x18\b \x01(\x03R\tscheduled\x12\x18\n" +
+	"\arunning\x18\t \x01(\x03R\arunning\x12\x14\n" +
+	"\x05bytes\x18\n" +
+	" \x01(\x03R\x05bytes\x120\n" +
+	"\x06limits\x18\v \x01(\v2\x18.reparto.v1.ServerLimitsR\x06limits\"\xed\x03\n" +
 	"\fServerLimits\x12*\n" +
 	"\x11max_payload_bytes\x18\x01 \x01(\x03R\x0fmaxPayloadBytes\x12*\n" +
 	"\x11max_message_bytes\x18\x02 \x01(\x03R\x0fmaxMessageBytes\x12(\n" +
-	"\x10max_queued_tasks\x18\x03 \x01(\x03R\x0emaxQueuedTasks\x12(\n" +
-	"\x10max_queued_bytes\x18\x04 \x01(\x03R\x0emaxQueuedBytes\x129\n" +
-	"\x19max_function_queued_tasks\x18\x05 \x01(\x03R\x16maxFunctionQueuedTasks\x12B\n" +
-	"\x0fdefault_timeout\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x0edefaultTimeout\x12:\n" +
-	"\vmax_timeout\x18\a \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"\x10max_queued_tasks\x18\x03 \x01(\x03R\x0emaxQueuedTasks\x12\x1b\n" +
+	"\tmax_bytes\x18\x04 \x01(\x03R\bmaxBytes\x129\n" +
+	"\x19max_function_queued_tasks\x18\x05 \x01(\x03R\x16maxFunctionQueuedTasks\x129\n" +
+	"\x19max_function_queued_bytes\x18\x06 \x01(\x03R\x16maxFunctionQueuedBytes\x12B\n" +
+	"\x0fdefault_timeout\x18\a \x01(\v2\x19.google.protobuf.DurationR\x0edefaultTimeout\x12:\n" +
+	"\vmax_timeout\x18\b \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"maxTimeout\x12H\n" +
-	"\x12heartbeat_interval\x18\b \x01(\v2\x19.google.protobuf.DurationR\x11heartbeatInterval2\x8a\x02\n" +
+	"\x12heartbeat_interval\x18\t \x01(\v2\x19.google.protobuf.DurationR\x11heartbeatInterval2\x8a\x02\n" +
 	"\fAdminService\x12N\n" +
 	"\vListWorkers\x12\x1e.reparto.v1.ListWorkersRequest\x1a\x1f.reparto.v1.ListWorkersResponse\x12T\n" +
 	"\rListFunctions\x12 .reparto.v1.ListFunctionsRequest\x1a!.reparto.v1.ListFunctionsResponse\x12T\n" +

@@ -568,7 +568,9 @@ type ClientLimits struct {
 	// Tasks in flight on one stream. At that number the balancer stops reading.
 	MaxInFlight int32 `protobuf:"varint,4,opt,name=max_in_flight,json=maxInFlight,proto3" json:"max_in_flight,omitempty"`
 	// Names this run of the balancer; another one after a restart.
-	ServerId      string `protobuf:"bytes,5,opt,name=server_id,json=serverId,proto3" json:"server_id,omitempty"`
+	ServerId string `protobuf:"bytes,5,opt,name=server_id,json=serverId,proto3" json:"server_id,omitempty"`
+	// The longest time limit that a task may name, in milliseconds.
+	MaxTimeoutMs  int64 `protobuf:"varint,6,opt,name=max_timeout_ms,json=maxTimeoutMs,proto3" json:"max_timeout_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -636,6 +638,13 @@ func (x *ClientLimits) GetServerId() string {
 		return x.ServerId
 	}
 	return ""
+}
+
+func (x *ClientLimits) GetMaxTimeoutMs() int64 {
+	if x != nil {
+		return x.MaxTimeoutMs
+	}
+	return 0
 }
 
 // StreamOutcome is one outcome in a frame. Fields mean what they mean in
@@ -880,13 +889,14 @@ const file_reparto_v1_task_proto_rawDesc = "" +
 	"\x05_text\"\x7f\n" +
 	"\x14SubmitStreamResponse\x120\n" +
 	"\x06limits\x18\x01 \x01(\v2\x18.reparto.v1.ClientLimitsR\x06limits\x125\n" +
-	"\boutcomes\x18\x02 \x03(\v2\x19.reparto.v1.StreamOutcomeR\boutcomes\"\xcf\x01\n" +
+	"\boutcomes\x18\x02 \x03(\v2\x19.reparto.v1.StreamOutcomeR\boutcomes\"\xf5\x01\n" +
 	"\fClientLimits\x12*\n" +
 	"\x11max_payload_bytes\x18\x01 \x01(\x03R\x0fmaxPayloadBytes\x12*\n" +
 	"\x11max_message_bytes\x18\x02 \x01(\x03R\x0fmaxMessageBytes\x12&\n" +
 	"\x0fmax_frame_tasks\x18\x03 \x01(\x05R\rmaxFrameTasks\x12\"\n" +
 	"\rmax_in_flight\x18\x04 \x01(\x05R\vmaxInFlight\x12\x1b\n" +
-	"\tserver_id\x18\x05 \x01(\tR\bserverId\"\x89\x02\n" +
+	"\tserver_id\x18\x05 \x01(\tR\bserverId\x12$\n" +
+	"\x0emax_timeout_ms\x18\x06 \x01(\x03R\fmaxTimeoutMs\"\x89\x02\n" +
 	"\rStreamOutcome\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x17\n" +
 	"\atask_id\x18\x02 \x01(\tR\x06taskId\x12\x16\n" +

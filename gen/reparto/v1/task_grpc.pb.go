@@ -73,9 +73,9 @@ type TaskServiceClient interface {
 	// A refused task is an outcome with `error` and does not end the stream. A
 	// stream that breaks cancels what it still had in flight. A client that does
 	// not read what it is owed is not read from either, and is cut off once a
-	// send to it has blocked for the send limit (10 s by default) or the outcomes
-	// it owes itself to read pass the outbox limit (RESOURCE_EXHAUSTED ·
-	// SLOW_CONSUMER).
+	// send to it has blocked for the send limit (10 s by default; ABORTED ·
+	// SEND_BLOCKED) or what waits for it passes the outbox limit (256 MiB by
+	// default; RESOURCE_EXHAUSTED · SLOW_CONSUMER).
 	//
 	// A balancer that is stopping refuses new tasks (DRAINING), sends what it
 	// owes, and ends the stream with UNAVAILABLE · DRAINING.
@@ -163,9 +163,9 @@ type TaskServiceServer interface {
 	// A refused task is an outcome with `error` and does not end the stream. A
 	// stream that breaks cancels what it still had in flight. A client that does
 	// not read what it is owed is not read from either, and is cut off once a
-	// send to it has blocked for the send limit (10 s by default) or the outcomes
-	// it owes itself to read pass the outbox limit (RESOURCE_EXHAUSTED ·
-	// SLOW_CONSUMER).
+	// send to it has blocked for the send limit (10 s by default; ABORTED ·
+	// SEND_BLOCKED) or what waits for it passes the outbox limit (256 MiB by
+	// default; RESOURCE_EXHAUSTED · SLOW_CONSUMER).
 	//
 	// A balancer that is stopping refuses new tasks (DRAINING), sends what it
 	// owes, and ends the stream with UNAVAILABLE · DRAINING.

@@ -37,7 +37,8 @@ type WorkerServiceClient interface {
 	// REGISTRATION. The worker speaks first: a frame with `register` and nothing
 	// else. The balancer answers with `ack`, and only then may anything else
 	// cross, in either direction. First frame without `register`, a second
-	// `register`, no function, no slot: INVALID_ARGUMENT ends the stream. A
+	// `register`, no function, no slot: INVALID_ARGUMENT ends the stream. A stream
+	// that does not register within 10 s ends with DEADLINE_EXCEEDED. A
 	// worker_id that has a live session already: the new session replaces the old
 	// one, which ends with ABORTED · SESSION_REPLACED.
 	//
@@ -51,8 +52,9 @@ type WorkerServiceClient interface {
 	// an answer for an assignment that is no longer current is taken while the
 	// task has no outcome and ignored otherwise. It is never an error.
 	//
-	// CANCELLATION. `cancel_tasks` names assignments that nobody wants any more.
-	// The worker stops them and still answers each (reason CANCELLED, or the
+	// CANCELLATION. `cancel_tasks` names assignments that nobody wants any more, of
+	// earlier frames or of the same one (a frame's assignments come first). The
+	// worker stops them and still answers each (reason CANCELLED, or the
 	// result if that was faster): the slot is occupied until it does.
 	//
 	// LIVENESS. Both sides send `heartbeat` when they have sent nothing else for
@@ -109,7 +111,8 @@ type WorkerServiceServer interface {
 	// REGISTRATION. The worker speaks first: a frame with `register` and nothing
 	// else. The balancer answers with `ack`, and only then may anything else
 	// cross, in either direction. First frame without `register`, a second
-	// `register`, no function, no slot: INVALID_ARGUMENT ends the stream. A
+	// `register`, no function, no slot: INVALID_ARGUMENT ends the stream. A stream
+	// that does not register within 10 s ends with DEADLINE_EXCEEDED. A
 	// worker_id that has a live session already: the new session replaces the old
 	// one, which ends with ABORTED · SESSION_REPLACED.
 	//
@@ -123,8 +126,9 @@ type WorkerServiceServer interface {
 	// an answer for an assignment that is no longer current is taken while the
 	// task has no outcome and ignored otherwise. It is never an error.
 	//
-	// CANCELLATION. `cancel_tasks` names assignments that nobody wants any more.
-	// The worker stops them and still answers each (reason CANCELLED, or the
+	// CANCELLATION. `cancel_tasks` names assignments that nobody wants any more, of
+	// earlier frames or of the same one (a frame's assignments come first). The
+	// worker stops them and still answers each (reason CANCELLED, or the
 	// result if that was faster): the slot is occupied until it does.
 	//
 	// LIVENESS. Both sides send `heartbeat` when they have sent nothing else for

@@ -1,0 +1,217 @@
+// Package rpc is the gRPC border: it takes what crosses the wire, checks it,
+// turns it into what the inside speaks, and back.
+//
+//	s := rpc.NewServer(dispatcher, rpc.Options{})
+//	go s.Serve(listener)
+//	…
+//	s.Drain(ctx) // refuse what is new, finish what runs
+//	s.Close()
+package rpc
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/logging"
+	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/recovery"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/reflection"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	pb "reparto/gen/reparto/v1"
+	"reparto/internal/dispatch"
+)
+
+// Options of a Server. The zero value of each field means its default.
+type Options struct {
+	// MaxMessage bounds a message on the wire, in bytes. It lies above the
+	// payload limit, so that the balancer and not the transport answers a
+	// payload that is too large. Default 4 times the payload limit, at least 16
+	// MiB.
+	MaxMessage int
+	// MaxInFlight is how many tasks one SubmitStream may have without an
+	// outcome before it is not read from any more. Default 65,536.
+	MaxInFlight int
+	// MaxOutbox is how many bytes of outcomes may wait for a client that reads
+	// slowly before its stream is ended. Default 256 MiB.
+	MaxOutbox int
+	// RegisterLimit is how long a Work stream may take to register. Default 10
+	// s.
+	RegisterLimit time.Duration
+	// MinPing is the shortest interval at which a peer may ping; one that pings
+	// more often is disconnected. Default 10 s.
+	MinPing time.Duration
+	// Workers is the number of goroutines held ready for calls. Default 1,024.
+	Workers int
+	// Version is what GetServerInfo tells.
+	Version string
+	// Log gets a line for every call at level debug. Default: none.
+	Log *slog.Logger
+}
+
+func (o Options) withDefaults(maxPayload int) Options {
+	def := func(v *int, d int) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	def(&o.MaxMessage, max(4*maxPayload, 16<<20))
+	def(&o.MaxInFlight, 65536)
+	def(&o.MaxOutbox, 256<<20)
+	def(&o.Workers, 1024)
+	if o.RegisterLimit == 0 {
+		o.RegisterLimit = 10 * time.Second
+	}
+	if o.MinPing == 0 {
+		o.MinPing = 10 * time.Second
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+// lifecycle is what streams share with the server that ends them.
+type lifecycle struct {
+	draining chan struct{} // closed when the server takes nothing new
+	once     sync.Once
+	streams  sync.WaitGroup // readers and writers
+}
+
+// Server serves the three services, health and reflection.
+type Server struct {
+	grpc   *grpc.Server
+	health *health.Server
+	inside Inside
+	events lifecycle
+}
+
+// Inside is what the border stands before: a dispatch.Dispatcher, or something
+// that wraps one.
+type Inside interface {
+	Tasks
+	Workers
+	Views
+	Options() dispatch.Options
+	Drain(ctx context.Context) error
+}
+
+// NewServer returns a Server that does not listen yet.
+func NewServer(inside Inside, o Options) *Server {
+	l := limits{inside.Options()}
+	o = o.withDefaults(l.MaxPayload)
+	s := &Server{inside: inside, health: health.NewServer()}
+	s.events.draining = make(chan struct{})
+	s.grpc = grpc.NewServer(serverOptions(o)...)
+	log := newTaskLog(o.Log)
+	pb.RegisterTaskServiceServer(s.grpc, &taskService{
+		tasks: inside, limits: l, opt: o, log: log, events: &s.events, serverID: inside.Info().ID,
+	})
+	pb.RegisterWorkerServiceServer(s.grpc, &workService{workers: inside, limits: l, opt: o, events: &s.events, ack: &pb.Ack{
+		HeartbeatIntervalMs: l.Heartbeat.Milliseconds(), ServerId: inside.Info().ID,
+		Limits: &pb.WorkerLimits{
+			MaxPayloadBytes: int64(l.MaxPayload), MaxMessageBytes: int64(o.MaxMessage), MaxFrameTasks: dispatch.MaxFrameTasks,
+		},
+	}})
+	pb.RegisterAdminServiceServer(s.grpc, &adminService{views: inside, limits: l, opt: o, version: o.Version})
+	healthpb.RegisterHealthServer(s.grpc, s.health)
+	for name := range s.grpc.GetServiceInfo() {
+		s.health.SetServingStatus(name, healthpb.HealthCheckResponse_SERVING)
+	}
+	reflection.Register(s.grpc)
+	return s
+}
+
+// serverOptions are set for many small messages; docs/benchmarks.md has what
+// each is worth.
+func serverOptions(o Options) []grpc.ServerOption {
+	onPanic := recovery.WithRecoveryHandlerContext(func(ctx context.Context, p any) error {
+		o.Log.ErrorContext(ctx, "a call panicked", "panic", p, "stack", string(debug.Stack()))
+		return &refusal{code: codes.Internal, reason: "INTERNAL", message: "a bug in the balancer; its log has the details"}
+	})
+	unary := []grpc.UnaryServerInterceptor{recovery.UnaryServerInterceptor(onPanic)}
+	stream := []grpc.StreamServerInterceptor{recovery.StreamServerInterceptor(onPanic)}
+	options := []grpc.ServerOption{
+		grpc.MaxRecvMsgSize(o.MaxMessage),
+		grpc.StaticStreamWindowSize(1 << 20),
+		grpc.StaticConnWindowSize(1 << 20),
+		grpc.SharedWriteBuffer(true),
+		grpc.NumStreamWorkers(uint32(o.Workers)),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 20 * time.Second}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: o.MinPing, PermitWithoutStream: true}),
+	}
+	if o.Log.Enabled(context.TODO(), slog.LevelDebug) {
+		calls := logging.LoggerFunc(func(ctx context.Context, _ logging.Level, msg string, fields ...any) {
+			o.Log.DebugContext(ctx, msg, fields...)
+		})
+		events := logging.WithLogOnEvents(logging.FinishCall)
+		unary = append(unary, logging.UnaryServerInterceptor(calls, events))
+		stream = append(stream, logging.StreamServerInterceptor(calls, events))
+		options = append(options, grpc.StatsHandler(connStats{}))
+	}
+	return append(options, grpc.ChainUnaryInterceptor(unary...), grpc.ChainStreamInterceptor(stream...))
+}
+
+// Serve accepts connections until Close; it may be called for several listeners,
+// each in its own goroutine. It returns nil after Close.
+func (s *Server) Serve(l net.Listener) error { return s.grpc.Serve(l) }
+
+// Drain makes health say NOT_SERVING, refuses new tasks and workers with
+// DRAINING, tells workers to finish and dial again, and returns once nothing
+// runs any more and every outcome is on its way, or with ctx's error when that
+// ends first.
+func (s *Server) Drain(ctx context.Context) error {
+	s.health.Shutdown()
+	s.events.once.Do(func() { close(s.events.draining) })
+	if err := s.inside.Drain(ctx); err != nil {
+		return err
+	}
+	left := make(chan struct{})
+	go func() { // ends with Close at the latest
+		s.grpc.GracefulStop()
+		close(left)
+	}()
+	select {
+	case <-left:
+		return nil
+	case <-ctx.Done():
+		s.grpc.Stop()
+		<-left
+		return ctx.Err()
+	}
+}
+
+// Close ends every call and connection and waits for their goroutines.
+func (s *Server) Close() {
+	s.events.once.Do(func() { close(s.events.draining) })
+	s.health.Shutdown()
+	s.grpc.Stop()
+	s.events.streams.Wait()
+}
+
+func (s *taskService) clientLimits() *pb.ClientLimits {
+	return &pb.ClientLimits{
+		MaxPayloadBytes: int64(s.limits.MaxPayload), MaxMessageBytes: int64(s.opt.MaxMessage),
+		MaxFrameTasks: dispatch.MaxFrameTasks, MaxInFlight: int32(s.opt.MaxInFlight), ServerId: s.serverID,
+		MaxTimeoutMs: s.limits.MaxTimeout.Milliseconds(),
+	}
+}
+
+// duration reads an optional duration of a request.
+func duration(field string, d *durationpb.Duration) (time.Duration, error) {
+	if d == nil {
+		return 0, nil
+	}
+	if err := d.CheckValid(); err != nil {
+		return 0, invalid(field, err.Error())
+	}
+	return d.AsDuration(), nil
+}

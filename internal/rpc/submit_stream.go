@@ -1,0 +1,361 @@
+package rpc
+
+import (
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	pb "reparto/gen/reparto/v1"
+	"reparto/internal/dispatch"
+	"reparto/internal/task"
+)
+
+// clientStream is one client's SubmitStream: what it has in flight, and the
+// outcomes that wait to be sent. The reader puts in, the dispatcher answers, the
+// writer takes out.
+type clientStream struct {
+	s      *taskService
+	stream pb.TaskService_SubmitStreamServer
+	ready  chan struct{} // tells the writer that there may be something to do
+	room   chan struct{} // tells the reader that there may be room
+
+	mu       sync.Mutex
+	inFlight map[uint64]flight
+	out      []answer
+	outBytes int
+	eof      bool // the client has no more tasks
+	draining bool // the balancer takes no more
+	slow     bool // the client let too much pile up
+	ended    bool // nobody sends any more
+	sending  time.Time
+}
+
+// flight is a task that has no outcome yet.
+type flight struct {
+	ticket dispatch.Ticket
+	text   bool
+}
+
+// answer is an outcome on its way out: with err, one without a verdict.
+type answer struct {
+	number uint64
+	id     string
+	o      task.Outcome
+	text   bool
+	err    error
+}
+
+func (s *taskService) SubmitStream(stream pb.TaskService_SubmitStreamServer) error {
+	c := &clientStream{
+		s: s, stream: stream, inFlight: map[uint64]flight{},
+		ready: make(chan struct{}, 1), room: make(chan struct{}, 1),
+	}
+	read, wrote := make(chan error, 1), make(chan error, 1)
+	s.events.streams.Go(func() { read <- c.read() })
+	s.events.streams.Go(func() { wrote <- c.write() })
+	defer c.abandonAll()
+	// A send that blocks can only be ended by returning from here.
+	watch := time.NewTicker(max(s.limits.SendLimit/4, time.Millisecond))
+	defer watch.Stop()
+	draining := s.events.draining
+	for {
+		select {
+		case err := <-read:
+			if err != io.EOF {
+				return err
+			}
+			c.set(&c.eof)
+			read = nil
+		case err := <-wrote:
+			return err
+		case <-draining:
+			c.set(&c.draining)
+			draining = nil
+		case <-watch.C:
+			if c.blocked() >= s.limits.SendLimit {
+				return refuse(dispatch.ErrSendBlocked)
+			}
+		}
+	}
+}
+
+func (c *clientStream) set(flag *bool) {
+	c.mu.Lock()
+	*flag = true
+	c.mu.Unlock()
+	signal(c.ready)
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+func (c *clientStream) blocked() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.sending.IsZero() {
+		return 0
+	}
+	return time.Since(c.sending)
+}
+
+// abandonAll gives up what is in flight when the stream ends.
+func (c *clientStream) abandonAll() {
+	c.mu.Lock()
+	c.ended = true
+	tickets := make([]dispatch.Ticket, 0, len(c.inFlight))
+	for _, f := range c.inFlight {
+		tickets = append(tickets, f.ticket)
+	}
+	c.mu.Unlock()
+	c.s.tasks.Abandon(tickets...)
+}
+
+// read takes frames until the client closes its side (io.EOF) or breaks off.
+func (c *clientStream) read() error {
+	var batch []dispatch.Submission
+	for {
+		if err := c.waitForRoom(); err != nil {
+			return err
+		}
+		frame := &pb.SubmitStreamRequest{}
+		if err := c.stream.RecvMsg(frame); err != nil {
+			return err
+		}
+		if n := len(frame.GetTasks()); n > dispatch.MaxFrameTasks {
+			return invalid("tasks", fmt.Sprintf("has %d tasks; a frame holds at most %d", n, dispatch.MaxFrameTasks))
+		}
+		var err error
+		if batch, err = c.submit(frame.GetTasks(), batch[:0]); err != nil {
+			return err
+		}
+		c.cancel(frame.GetCancelNumbers())
+		clear(batch)
+	}
+}
+
+// waitForRoom blocks while the client has as much in flight as it may.
+func (c *clientStream) waitForRoom() error {
+	for {
+		c.mu.Lock()
+		full := len(c.inFlight)+len(c.out) >= c.s.opt.MaxInFlight
+		c.mu.Unlock()
+		if !full {
+			return nil
+		}
+		select {
+		case <-c.room:
+		case <-c.stream.Context().Done():
+			return c.stream.Context().Err()
+		}
+	}
+}
+
+// submit hands over a frame's tasks. An error ends the stream.
+func (c *clientStream) submit(tasks []*pb.StreamTask, batch []dispatch.Submission) ([]dispatch.Submission, error) {
+	now := time.Now()
+	c.mu.Lock()
+	for _, f := range tasks {
+		if _, used := c.inFlight[f.GetNumber()]; used {
+			c.mu.Unlock()
+			return batch, invalid("number", fmt.Sprintf("%d is borne by a task in flight; take another", f.GetNumber()))
+		}
+		t, err := c.s.limits.task(now, f, f.Text, millis(f.GetTimeoutMs()), millis(f.GetAttemptTimeoutMs()))
+		if err != nil {
+			c.put(answer{number: f.GetNumber(), id: f.GetTaskId(), err: err})
+			continue
+		}
+		c.inFlight[f.GetNumber()] = flight{text: f.Text != nil}
+		batch = append(batch, dispatch.Submission{Number: f.GetNumber(), Task: t})
+	}
+	c.mu.Unlock()
+	for i := range batch {
+		c.s.log.received(c.stream.Context(), batch[i].Task.ID)
+	}
+	c.s.tasks.Submit(c, batch)
+	c.accepted(batch)
+	return batch, nil
+}
+
+// accepted notes what became of a batch: a ticket, or an answer at once. Tickets
+// that came too late for a stream that has ended are given back.
+func (c *clientStream) accepted(batch []dispatch.Submission) {
+	var late []dispatch.Ticket
+	c.mu.Lock()
+	for i := range batch {
+		b := &batch[i]
+		f, waits := c.inFlight[b.Number]
+		switch {
+		case b.Err != nil:
+			delete(c.inFlight, b.Number)
+			c.put(answer{number: b.Number, id: b.Task.ID, err: refuse(b.Err)})
+		case c.ended:
+			late = append(late, b.Ticket)
+		case waits:
+			f.ticket = b.Ticket
+			c.inFlight[b.Number] = f
+		}
+	}
+	c.mu.Unlock()
+	c.s.tasks.Abandon(late...)
+}
+
+// cancel gives up single tasks, which is their outcome.
+func (c *clientStream) cancel(numbers []uint64) {
+	var tickets []dispatch.Ticket
+	c.mu.Lock()
+	for _, n := range numbers {
+		if f, ok := c.inFlight[n]; ok {
+			tickets = append(tickets, f.ticket)
+			delete(c.inFlight, n)
+			c.put(answer{number: n, err: noVerdict(&task.Outcome{State: task.Cancelled})})
+		}
+	}
+	c.mu.Unlock()
+	c.s.tasks.Abandon(tickets...)
+}
+
+// Done implements dispatch.Waiter.
+func (c *clientStream) Done(number uint64, id string, o task.Outcome) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f, waits := c.inFlight[number]
+	if !waits || c.ended {
+		return
+	}
+	delete(c.inFlight, number)
+	c.put(answer{number: number, id: id, o: o, text: f.text})
+}
+
+// put adds an answer for the writer. The caller holds c.mu.
+func (c *clientStream) put(a answer) {
+	c.out = append(c.out, a)
+	c.outBytes += len(a.o.Result)
+	if c.outBytes > c.s.opt.MaxOutbox {
+		c.slow = true
+	}
+	signal(c.ready)
+}
+
+// write sends what is ready, many outcomes a frame, until nothing more can come.
+func (c *clientStream) write() error {
+	if err := c.stream.Send(&pb.SubmitStreamResponse{Limits: c.s.clientLimits()}); err != nil {
+		return err
+	}
+	var out []answer
+	frame := &pb.SubmitStreamResponse{}
+	for {
+		var err error
+		var done bool
+		if out, done, err = c.take(out); done {
+			return err
+		}
+		for rest := out; len(rest) > 0; {
+			n := fitting(rest)
+			c.fill(frame, rest[:n])
+			if err := c.stream.Send(frame); err != nil {
+				return err
+			}
+			rest = rest[n:]
+			c.moved()
+		}
+		clear(out)
+	}
+}
+
+// take waits for answers and swaps them for the slice given. It is done when
+// there will be none, with the status that the stream ends with.
+func (c *clientStream) take(empty []answer) ([]answer, bool, error) {
+	for {
+		c.mu.Lock()
+		c.sending = time.Time{}
+		out, over := c.out, len(c.inFlight) == 0
+		switch {
+		case c.slow:
+			c.mu.Unlock()
+			return nil, true, refuse(errSlowConsumer)
+		case len(out) > 0:
+			c.out, c.outBytes = empty[:0], 0
+			c.sending = time.Now()
+			c.mu.Unlock()
+			signal(c.room)
+			return out, false, nil
+		case over && c.eof:
+			c.mu.Unlock()
+			return nil, true, nil
+		case over && c.draining:
+			c.mu.Unlock()
+			return nil, true, refuse(dispatch.ErrDraining)
+		}
+		c.mu.Unlock()
+		signal(c.room)
+		select {
+		case <-c.ready:
+		case <-c.stream.Context().Done():
+			return nil, true, c.stream.Context().Err()
+		}
+	}
+}
+
+// moved notes that a frame has been sent, so that the next has its own time.
+func (c *clientStream) moved() {
+	c.mu.Lock()
+	c.sending = time.Now()
+	c.mu.Unlock()
+}
+
+// fitting tells how many answers fit in a frame; one larger one goes alone.
+func fitting(answers []answer) int {
+	size := 0
+	for i := range answers {
+		size += len(answers[i].o.Result)
+		if i == dispatch.MaxFrameTasks || (i > 0 && size > dispatch.MaxFrameBytes) {
+			return i
+		}
+	}
+	return len(answers)
+}
+
+// fill writes answers into a frame whose messages are used again.
+func (c *clientStream) fill(frame *pb.SubmitStreamResponse, answers []answer) {
+	had := frame.Outcomes[:cap(frame.Outcomes)]
+	frame.Outcomes = frame.Outcomes[:0]
+	for i := range answers {
+		a := &answers[i]
+		var o *pb.StreamOutcome
+		if i < len(had) && had[i] != nil {
+			o = had[i]
+			o.Reset()
+		} else {
+			o = &pb.StreamOutcome{}
+		}
+		c.outcome(o, a)
+		frame.Outcomes = append(frame.Outcomes, o)
+	}
+}
+
+func (c *clientStream) outcome(to *pb.StreamOutcome, a *answer) {
+	to.Number, to.TaskId = a.number, a.id
+	if a.err == nil {
+		if r := noVerdict(&a.o); r != nil {
+			a.err = r
+		}
+	}
+	if a.err != nil {
+		to.Error = frameError(a.err)
+		return
+	}
+	to.Attempt, to.WorkerId = int32(a.o.Attempt), a.o.WorkerID
+	c.s.log.sent(a.id)
+	if to.Failure = failureToWire(a.o.Failure); to.Failure != nil {
+		return
+	}
+	var ok bool
+	if to.Text, ok = asText(a.text, a.o.Result); !ok {
+		to.Result = a.o.Result
+	}
+}

@@ -1,0 +1,329 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	pb "reparto/gen/reparto/v1"
+)
+
+// pool holds every job of a Run, in all its sessions, and the goroutines that
+// run them. A job is waiting for a goroutine, then running, then finished and
+// waiting to be sent; when its answer is being sent it is the pool's no more.
+type pool struct {
+	handlers  Handlers
+	values    context.Context // what handlers see of Run's context, but its end
+	log       *slog.Logger
+	slots     int
+	capacity  int
+	abandoned func(error) // called when a handler abandons the worker
+	// ready tells the writer that there is something to send.
+	ready chan struct{}
+	// left tells wait that a goroutine has left.
+	left chan struct{}
+
+	mu       sync.Mutex
+	held     map[uint64]*job // by token
+	waiting  list
+	finished list
+	news     []*job // those with progress to tell
+	running  int
+
+	work sync.Cond
+	// goroutines there are; idle ones wait for work and have not been woken.
+	goroutines, idle int
+	// waking is set while a goroutine is on its way to work: it will wake the
+	// next one if there is work left for it. So goroutines for short tasks don't
+	// trip over each other, and long ones still get as many as there are slots.
+	waking bool
+	closed bool
+	// gone is set when the worker was abandoned: nothing is answered any more.
+	gone bool
+}
+
+func newPool(values context.Context, h Handlers, o *Options, abandoned func(error)) *pool {
+	p := &pool{
+		handlers: h, values: values, log: o.Log, slots: o.Slots, capacity: o.Slots + o.Prefetch, abandoned: abandoned,
+		ready: make(chan struct{}, 1), left: make(chan struct{}, 1), held: map[uint64]*job{},
+	}
+	p.work.L = &p.mu
+	return p
+}
+
+// add takes the tasks of a frame. An error means that the balancer does not keep
+// to the contract.
+func (p *pool) add(tasks []*pb.AssignTask) error {
+	now := time.Now()
+	jobs := make([]*job, len(tasks))
+	for i, t := range tasks {
+		jobs[i] = newJob(p, t, now)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	defer p.wake()
+	for _, j := range jobs {
+		if err := p.admit(j); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// admit takes one job. The caller holds p.mu.
+func (p *pool) admit(j *job) error {
+	token := j.answer.Token
+	if other := p.held[token]; other != nil {
+		return fmt.Errorf("the balancer assigned task %s under token %d, which task %s has", j.answer.TaskId, token, other.answer.TaskId)
+	}
+	// Twice, since after a break the balancer may not know of all that is here.
+	if len(p.held) >= 2*p.capacity {
+		return fmt.Errorf("the balancer assigned far more than the %d tasks that this worker takes", p.capacity)
+	}
+	p.held[token] = j
+	if j.handler == nil {
+		j.answer.Failure = newFailure(reasonUnknownFunction, fmt.Sprintf("this worker does not offer the function %q", j.task.GetFunction()))
+		p.finish(j)
+		return nil
+	}
+	p.waiting.push(j)
+	return nil
+}
+
+// wake gets a goroutine for what waits, unless one is on its way. The caller
+// holds p.mu.
+func (p *pool) wake() {
+	switch {
+	case p.waking || p.waiting.first == nil:
+	case p.idle > 0:
+		p.idle--
+		p.waking = true
+		p.work.Signal()
+	case p.goroutines < p.slots && !p.closed:
+		p.goroutines++
+		p.waking = true
+		go p.run()
+	}
+}
+
+// run is one goroutine: it runs jobs until the pool is closed.
+func (p *pool) run() {
+	var j *job
+	defer func() { p.leave(j) }() // also when a handler calls runtime.Goexit
+	for fresh := true; ; fresh = false {
+		if j = p.next(j, fresh); j == nil {
+			return
+		}
+		if err := j.run(); err != nil {
+			p.abandon(err)
+		}
+	}
+}
+
+// next takes the job that was done, if any, and blocks until there is another;
+// nil when the pool is closed.
+func (p *pool) next(done *job, fresh bool) *job {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if done != nil {
+		p.running--
+		p.finish(done)
+	}
+	if fresh {
+		p.waking = false
+	}
+	for {
+		if p.closed {
+			return nil
+		}
+		if j := p.waiting.pop(); j != nil {
+			j.state = running
+			p.running++
+			p.wake()
+			return j
+		}
+		p.idle++
+		p.work.Wait()
+		p.waking = false
+	}
+}
+
+// leave ends a goroutine; j is what it was running, if a handler ended it.
+func (p *pool) leave(j *job) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if j != nil {
+		p.running--
+		p.finish(j)
+	}
+	p.goroutines--
+	p.wake()
+	if p.closed {
+		select {
+		case p.left <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// abandon makes sure that nothing is answered any more: not the task whose
+// handler said so either, which has no answer.
+func (p *pool) abandon(err error) {
+	p.mu.Lock()
+	p.gone = true
+	p.mu.Unlock()
+	p.abandoned(err)
+}
+
+// finish puts a job with its answer among those to be sent. The caller holds
+// p.mu.
+func (p *pool) finish(j *job) {
+	j.state = finished
+	j.task = nil // lets go of the payload
+	if p.finished.first == nil {
+		p.signal()
+	}
+	p.finished.push(j)
+}
+
+// signal makes the writer look for something to send. It never blocks.
+func (p *pool) signal() {
+	select {
+	case p.ready <- struct{}{}:
+	default:
+	}
+}
+
+// cancel stops the assignment under a token. One that is not here has been
+// answered already.
+func (p *pool) cancel(token uint64, reason string) {
+	p.mu.Lock()
+	j := p.held[token]
+	if j == nil {
+		p.mu.Unlock()
+		return
+	}
+	toAbort := p.stop(j, reason)
+	p.mu.Unlock()
+	if toAbort {
+		j.abort(errors.New("cancelled by the balancer: " + reason))
+	}
+}
+
+// stop answers a job that waits as cancelled, and reports whether the job runs,
+// and so has a context to be cancelled. The caller holds p.mu.
+func (p *pool) stop(j *job, reason string) (runs bool) {
+	if j.state == waiting {
+		p.waiting.remove(j)
+		j.answer.Failure = newFailure(reasonCancelled, "cancelled before a handler was free for it: "+reason)
+		p.finish(j)
+	}
+	return j.state == running
+}
+
+// cancelAll stops every job.
+func (p *pool) cancelAll(cause error) {
+	p.mu.Lock()
+	var jobs []*job
+	for _, j := range p.held {
+		if p.stop(j, cause.Error()) {
+			jobs = append(jobs, j)
+		}
+	}
+	p.mu.Unlock()
+	for _, j := range jobs {
+		j.abort(cause)
+	}
+}
+
+// claims lists what an earlier session has left here, as many as fit into
+// maxBytes. The balancer counts the others as lost.
+func (p *pool) claims(maxBytes int) (jobs []*pb.RunningTask, left int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for token, j := range p.held {
+		maxBytes -= len(j.answer.TaskId) + 32
+		if maxBytes < 0 || len(jobs) == p.capacity {
+			break
+		}
+		jobs = append(jobs, &pb.RunningTask{TaskId: j.answer.TaskId, Attempt: j.answer.Attempt, Token: token})
+	}
+	return jobs, len(p.held) - len(jobs)
+}
+
+// count tells how many jobs are held, and how many of them no handler has
+// finished yet.
+func (p *pool) count() (held, unfinished int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.held), p.running + p.waiting.len
+}
+
+// close makes goroutines leave as soon as they have no job.
+func (p *pool) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	p.work.Broadcast()
+}
+
+// wait blocks, after close, until all goroutines have left. When limit fires, it
+// no longer waits for those that are in a handler, and returns their number.
+func (p *pool) wait(limit <-chan time.Time) (stuck int) {
+	for timeUp := false; ; {
+		p.mu.Lock()
+		there, inHandler := p.goroutines, p.running
+		p.mu.Unlock()
+		if there == 0 || timeUp && there == inHandler {
+			return inHandler
+		}
+		select {
+		case <-p.left:
+		case <-limit:
+			timeUp = true
+		}
+	}
+}
+
+// list is a queue of jobs from whose middle one can be taken.
+type list struct {
+	first, last *job
+	len         int
+}
+
+func (l *list) push(j *job) {
+	j.prev, j.next = l.last, nil
+	if l.last == nil {
+		l.first = j
+	} else {
+		l.last.next = j
+	}
+	l.last = j
+	l.len++
+}
+
+func (l *list) pop() *job {
+	j := l.first
+	if j != nil {
+		l.remove(j)
+	}
+	return j
+}
+
+func (l *list) remove(j *job) {
+	if j.prev == nil {
+		l.first = j.next
+	} else {
+		j.prev.next = j.next
+	}
+	if j.next == nil {
+		l.last = j.prev
+	} else {
+		j.next.prev = j.prev
+	}
+	j.prev, j.next = nil, nil
+	l.len--
+}

@@ -1,0 +1,286 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+
+	pb "reparto/gen/reparto/v1"
+)
+
+// session is one registered stream. Three goroutines drive it: one receives, one
+// hands out tasks and watches the time, one sends.
+type session struct {
+	ctx    context.Context // the stream's
+	cancel context.CancelCauseFunc
+	stream grpc.BidiStreamingClient[pb.WorkRequest, pb.WorkResponse]
+	pool   *pool
+	log    *slog.Logger
+	limits limits
+	// interval is the longest silence that either side keeps.
+	interval time.Duration
+	started  time.Time // when it was registered
+	received chan received
+
+	// What the writer is asked to send.
+	heartbeat, drain atomic.Bool
+	// finishing is set when the balancer assigns no more: the writer closes this
+	// side when nothing is held.
+	finishing atomic.Bool
+	// closed is closed when the writer has closed this side.
+	closed   chan struct{}
+	lastSent atomic.Int64 // nanoseconds since started
+
+	heard          time.Time
+	reconnectAfter time.Duration
+}
+
+type received struct {
+	frame *pb.WorkResponse
+	err   error
+}
+
+// ending is how a session ended.
+type ending struct {
+	// registered says that the balancer had accepted it.
+	registered bool
+	// drained says that all was answered and both sides knew of the end.
+	drained bool
+	// reconnectAfter is when to come back, as the balancer wishes.
+	reconnectAfter time.Duration
+	lasted         time.Duration
+	err            error
+}
+
+// session dials, registers, and works until the stream ends. Until openBy, if
+// set, it must be registered.
+func (r *runner) session(ctx, base context.Context, openBy time.Time) ending {
+	s := &session{
+		pool: r.pool, log: r.log,
+		received: make(chan received, 1), closed: make(chan struct{}),
+	}
+	s.ctx, s.cancel = context.WithCancelCause(base)
+	defer s.cancel(nil)
+	first, err := r.open(ctx, s, openBy)
+	if err != nil {
+		return ending{err: err}
+	}
+	var wg sync.WaitGroup
+	wg.Go(s.receive)
+	wg.Go(s.send)
+	drained, err := s.loop(ctx, first)
+	s.cancel(nil)
+	wg.Wait()
+	return ending{
+		registered: true, drained: drained, err: err,
+		lasted: time.Since(s.started), reconnectAfter: s.reconnectAfter,
+	}
+}
+
+// open brings the session to its registration, and returns the frame that
+// accepted it. When ctx ends in the middle of it, it fails: a new attempt then
+// knows that the worker is leaving.
+func (r *runner) open(ctx context.Context, s *session, openBy time.Time) (*pb.WorkResponse, error) {
+	limit := registrationTimeout
+	if !openBy.IsZero() {
+		limit = min(limit, time.Until(openBy))
+	}
+	timer := time.AfterFunc(limit, func() { s.cancel(fmt.Errorf("not registered after %v", limit)) })
+	defer timer.Stop()
+	leaving := ctx.Err() != nil
+	stop := func() bool { return true }
+	if !leaving {
+		stop = context.AfterFunc(ctx, func() { s.cancel(errStopping) })
+	}
+	defer stop()
+	first, err := r.register(s, leaving)
+	if err == nil && (!timer.Stop() || !stop()) {
+		<-s.ctx.Done()
+		err = s.ctx.Err()
+	}
+	if err == nil && first.GetAck() == nil {
+		err = errors.New("the balancer's first frame has no ack")
+	}
+	if err != nil {
+		return nil, s.why(err)
+	}
+	ack := first.GetAck()
+	s.limits = limitsOf(ack.GetLimits())
+	r.maxMessage = orDefault(ack.GetLimits().GetMaxMessageBytes(), defaultMaxMessage)
+	s.interval = defaultHeartbeat
+	if ms := ack.GetHeartbeatIntervalMs(); ms > 0 {
+		s.interval = time.Duration(min(ms, math.MaxInt64/silentAfter/int64(time.Millisecond))) * time.Millisecond
+	}
+	s.started = time.Now()
+	r.registered(ack)
+	return first, nil
+}
+
+// register opens the stream, sends the registration and waits for the answer.
+func (r *runner) register(s *session, leaving bool) (*pb.WorkResponse, error) {
+	stream, err := pb.NewWorkerServiceClient(r.conn).Work(s.ctx, grpc.MaxCallRecvMsgSize(math.MaxInt32))
+	if err != nil {
+		return nil, err
+	}
+	s.stream = stream
+	r.log.Info("connected", "address", r.address)
+	slots := r.pool.capacity
+	claims, left := r.pool.claims(max(r.maxMessage-registerBytes, r.maxMessage/2))
+	if left > 0 {
+		r.log.Warn("too many tasks still run to list them all; those left out count as lost", "left_out", left)
+	}
+	if leaving { // nothing new, please
+		slots = max(1, len(claims))
+	}
+	r.log.Debug("registering")
+	err = stream.Send(&pb.WorkRequest{Register: &pb.Register{
+		WorkerId: r.opt.ID, Functions: r.functions, Slots: int32(slots),
+		Labels: r.opt.Labels, Build: r.opt.Build, Running: claims,
+	}})
+	if err != nil && err != io.EOF { // with EOF, Recv knows more
+		return nil, err
+	}
+	return stream.Recv()
+}
+
+func (r *runner) registered(ack *pb.Ack) {
+	id := ack.GetWorkerId()
+	if id == "" {
+		id = r.opt.ID
+	}
+	r.log.Info("registered", "session_id", ack.GetSessionId(), "server_id", ack.GetServerId(), "slots", r.pool.capacity)
+	if r.opt.OnRegistered != nil {
+		r.opt.OnRegistered(Registration{
+			WorkerID: id, SessionID: ack.GetSessionId(), ServerID: ack.GetServerId(), Address: r.address,
+		})
+	}
+	r.log.Debug("ready")
+}
+
+// why prefers the reason that this side had for ending the stream to what the
+// stream says of it.
+func (s *session) why(err error) error {
+	if s.ctx.Err() != nil {
+		if cause := context.Cause(s.ctx); cause != context.Canceled {
+			return cause
+		}
+	}
+	if err == io.EOF {
+		return errors.New("the balancer ended the stream")
+	}
+	return err
+}
+
+// receive passes on what comes in.
+func (s *session) receive() {
+	for {
+		frame, err := s.stream.Recv()
+		select {
+		case s.received <- received{frame, err}:
+		case <-s.ctx.Done():
+			return
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// loop hands out tasks and asks for heartbeats, so that a heartbeat proves that
+// tasks are handed out. It returns when the stream has ended or must end.
+func (s *session) loop(ctx context.Context, first *pb.WorkResponse) (drained bool, err error) {
+	s.heard = time.Now()
+	if err := s.handle(first); err != nil {
+		return false, err
+	}
+	tick := time.NewTimer(s.interval)
+	defer tick.Stop()
+	leaving, closed := ctx.Done(), s.closed
+	var closeBy <-chan time.Time
+	for {
+		select {
+		case in := <-s.received:
+			if in.err != nil {
+				return s.isClosed(), s.why(in.err)
+			}
+			if err := s.handle(in.frame); err != nil {
+				return false, err
+			}
+		case <-leaving:
+			leaving = nil
+			s.drain.Store(true)
+			s.pool.signal()
+		case <-closed:
+			closed = nil
+			closeBy = time.After(closeTimeout)
+		case <-closeBy: // it is the balancer's turn, but nothing depends on it
+			return true, nil
+		case <-tick.C:
+			next, err := s.beat()
+			if err != nil {
+				return s.isClosed(), err
+			}
+			tick.Reset(next)
+		case <-s.ctx.Done():
+			return false, s.why(s.ctx.Err())
+		}
+	}
+}
+
+func (s *session) isClosed() bool {
+	select {
+	case <-s.closed:
+		return true
+	default:
+		return false
+	}
+}
+
+// beat looks after both sides' silence, and says when to look again.
+func (s *session) beat() (time.Duration, error) {
+	now := time.Now()
+	silent := now.Sub(s.heard)
+	if silent >= silentAfter*s.interval {
+		return 0, fmt.Errorf("nothing was heard of the balancer for %v", silent.Round(time.Millisecond))
+	}
+	quiet := now.Sub(s.started) - time.Duration(s.lastSent.Load())
+	if quiet >= s.interval {
+		s.heartbeat.Store(true)
+		s.pool.signal()
+		quiet = 0
+	}
+	return min(s.interval-quiet, silentAfter*s.interval-silent), nil
+}
+
+// handle does what the balancer says in a frame.
+func (s *session) handle(f *pb.WorkResponse) error {
+	s.heard = time.Now()
+	if s.log.Enabled(s.ctx, slog.LevelDebug) {
+		for _, t := range f.GetAssignTasks() {
+			s.log.Debug("task received", "task_id", t.GetTaskId(), "function", t.GetFunction(), "attempt", t.GetAttempt(),
+				"payload", cut(string(t.GetPayload()), maxLoggedPayload))
+		}
+	}
+	if tasks := f.GetAssignTasks(); len(tasks) > 0 {
+		if err := s.pool.add(tasks); err != nil {
+			return err
+		}
+	}
+	for _, c := range f.GetCancelTasks() {
+		s.pool.cancel(c.GetToken(), c.GetReason())
+	}
+	if d := f.GetDrain(); d != nil {
+		s.reconnectAfter = time.Duration(min(max(d.GetReconnectAfterMs(), 0), maxReconnectAfter.Milliseconds())) * time.Millisecond
+		s.finishing.Store(true)
+		s.pool.signal()
+	}
+	return nil
+}

@@ -1,0 +1,174 @@
+// Package server assembles a balancer: the dispatcher, the gRPC border before
+// it, and the text adapter, which is a gRPC client like any other and reaches
+// the border over a connection inside the process.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/test/bufconn"
+
+	"reparto/internal/dispatch"
+	"reparto/internal/legacy"
+	"reparto/internal/rpc"
+)
+
+// Options of a balancer. The zero value of each field means its default, where
+// the field's own type does not say otherwise.
+type Options struct {
+	// Address is where gRPC listens, e.g. "localhost:9090"; port 0 takes a free
+	// one.
+	Address string
+	// Dispatch and RPC are handed on; Log is put into both.
+	Dispatch dispatch.Options
+	RPC      rpc.Options
+	// Legacy says how the text protocol is served; without addresses, not at
+	// all. Log and DrainTimeout are put into it.
+	Legacy legacy.Options
+	// DrainTimeout is how long Run waits, once it is to end, for the tasks that
+	// run. Default 30 s.
+	DrainTimeout time.Duration
+	// Log gets what an operator acts on, and at level debug every task. Default:
+	// none.
+	Log *slog.Logger
+}
+
+// Server is a balancer that listens. Run serves it; a Server that is never run
+// must be closed.
+type Server struct {
+	o        Options
+	dispatch *dispatch.Dispatcher
+	rpc      *rpc.Server
+	listener net.Listener
+	legacy   *legacy.Adapter // nil when off
+}
+
+// Listen binds every port and starts the dispatcher. Nothing is served before
+// Run. A port in use is an error that names it.
+func Listen(o Options) (*Server, error) {
+	if o.DrainTimeout == 0 {
+		o.DrainTimeout = 30 * time.Second
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.DrainTimeout < 0 {
+		return nil, fmt.Errorf("drain timeout %v: want more than 0", o.DrainTimeout)
+	}
+	o.Dispatch.Log, o.RPC.Log, o.Legacy.Log = o.Log, o.Log, o.Log
+	o.Legacy.DrainTimeout = o.DrainTimeout
+	s := &Server{o: o}
+	var err error
+	if s.listener, err = net.Listen("tcp", o.Address); err != nil {
+		return nil, fmt.Errorf("gRPC: %w", err)
+	}
+	if o.Legacy.ClientAddress != "" || o.Legacy.WorkerAddress != "" {
+		if s.legacy, err = legacy.Listen(o.Legacy); err != nil {
+			return nil, errors.Join(err, s.listener.Close())
+		}
+	}
+	if s.dispatch, err = dispatch.Open(o.Dispatch); err != nil {
+		return nil, errors.Join(err, s.closePorts())
+	}
+	s.rpc = rpc.NewServer(s.dispatch, o.RPC)
+	return s, nil
+}
+
+func (s *Server) closePorts() error {
+	err := s.listener.Close()
+	if s.legacy != nil {
+		err = errors.Join(err, s.legacy.Close())
+	}
+	return err
+}
+
+// Close lets go of a Server that is not run.
+func (s *Server) Close() error {
+	s.rpc.Close()
+	s.dispatch.Close()
+	return s.closePorts()
+}
+
+// Addr returns where gRPC listens.
+func (s *Server) Addr() net.Addr { return s.listener.Addr() }
+
+// Legacy returns the text adapter, nil when it is off.
+func (s *Server) Legacy() *legacy.Adapter { return s.legacy }
+
+// Run serves until ctx ends, then drains: health says NOT_SERVING, new tasks are
+// refused, running ones finish within the drain timeout. It returns nil when all
+// of them did, and waits for everything that it started.
+func (s *Server) Run(ctx context.Context) error {
+	s.o.Log.Info("listening for gRPC", "address", s.listener.Addr().String())
+	// What drains outlives ctx.
+	outlive, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	failed := make(chan error, 3)
+	var serving sync.WaitGroup
+	serve := func(l net.Listener) {
+		serving.Go(func() {
+			if err := s.rpc.Serve(l); err != nil {
+				failed <- fmt.Errorf("gRPC: %w", err)
+			}
+		})
+	}
+	serve(s.listener)
+	legacyDone, err := s.runLegacy(ctx, serve, failed)
+	if err != nil {
+		return errors.Join(err, s.Close())
+	}
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	s.o.Log.Info("stopping: what runs may finish", "within", s.o.DrainTimeout)
+	drain, cancel := context.WithTimeout(outlive, s.o.DrainTimeout)
+	defer cancel()
+	if late := s.rpc.Drain(drain); late != nil {
+		s.o.Log.Warn("tasks were still running at the drain timeout; their clients are told", "running", s.dispatch.Info().Running)
+		err = errors.Join(err, fmt.Errorf("drain: %w", late))
+	}
+	s.dispatch.Close()
+	s.rpc.Close()
+	legacyDone()
+	serving.Wait()
+	s.o.Log.Info("stopped")
+	return err
+}
+
+// runLegacy serves the text protocol until ctx ends; the function it returns
+// waits for that.
+func (s *Server) runLegacy(ctx context.Context, serve func(net.Listener), failed chan<- error) (func(), error) {
+	if s.legacy == nil {
+		return func() {}, nil
+	}
+	inside := bufconn.Listen(1 << 20)
+	serve(inside)
+	conn, err := grpc.NewClient("passthrough:///inside",
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return inside.DialContext(ctx) }),
+		grpc.WithStaticStreamWindowSize(1<<20), grpc.WithStaticConnWindowSize(1<<20),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(64<<20)),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("text adapter: %w", err)
+	}
+	var done sync.WaitGroup
+	done.Go(func() {
+		if err := s.legacy.Serve(ctx, conn); err != nil {
+			failed <- err
+		}
+	})
+	return func() {
+		conn.Close() // nothing is served any more: what still waits for an answer stops waiting
+		done.Wait()
+	}, nil
+}

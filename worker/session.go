@@ -86,8 +86,7 @@ func (r *runner) session(ctx, base context.Context, openBy time.Time) ending {
 }
 
 // open brings the session to its registration, and returns the frame that
-// accepted it. When ctx ends in the middle of it, it fails: a new attempt then
-// knows that the worker is leaving.
+// accepted it.
 func (r *runner) open(ctx context.Context, s *session, openBy time.Time) (*pb.WorkResponse, error) {
 	limit := registrationTimeout
 	if !openBy.IsZero() {
@@ -95,14 +94,8 @@ func (r *runner) open(ctx context.Context, s *session, openBy time.Time) (*pb.Wo
 	}
 	timer := time.AfterFunc(limit, func() { s.cancel(fmt.Errorf("not registered after %v", limit)) })
 	defer timer.Stop()
-	leaving := ctx.Err() != nil
-	stop := func() bool { return true }
-	if !leaving {
-		stop = context.AfterFunc(ctx, func() { s.cancel(errStopping) })
-	}
-	defer stop()
-	first, err := r.register(s, leaving)
-	if err == nil && (!timer.Stop() || !stop()) {
+	first, err := r.register(ctx, s)
+	if err == nil && !timer.Stop() {
 		<-s.ctx.Done()
 		err = s.ctx.Err()
 	}
@@ -124,31 +117,45 @@ func (r *runner) open(ctx context.Context, s *session, openBy time.Time) (*pb.Wo
 	return first, nil
 }
 
-// register opens the stream, sends the registration and waits for the answer.
-func (r *runner) register(s *session, leaving bool) (*pb.WorkResponse, error) {
-	stream, err := pb.NewWorkerServiceClient(r.conn).Work(s.ctx, grpc.MaxCallRecvMsgSize(math.MaxInt32))
-	if err != nil {
+// dial opens the stream. When ctx ends meanwhile, it fails: whether there is
+// reason to dial at all is then another question.
+func (r *runner) dial(ctx context.Context, s *session) (err error) {
+	if ctx.Err() == nil {
+		stop := context.AfterFunc(ctx, func() { s.cancel(errStopping) })
+		defer func() {
+			if !stop() && err == nil {
+				<-s.ctx.Done()
+				err = s.ctx.Err()
+			}
+		}()
+	}
+	s.stream, err = pb.NewWorkerServiceClient(r.conn).Work(s.ctx, grpc.MaxCallRecvMsgSize(math.MaxInt32))
+	return err
+}
+
+// register dials, sends the registration and waits for the answer.
+func (r *runner) register(ctx context.Context, s *session) (*pb.WorkResponse, error) {
+	if err := r.dial(ctx, s); err != nil {
 		return nil, err
 	}
-	s.stream = stream
 	r.log.Info("connected", "address", r.address)
 	slots := r.pool.capacity
 	claims, left := r.pool.claims(max(r.maxMessage-registerBytes, r.maxMessage/2))
 	if left > 0 {
 		r.log.Warn("too many tasks still run to list them all; those left out count as lost", "left_out", left)
 	}
-	if leaving { // nothing new, please
+	if ctx.Err() != nil { // nothing new, please
 		slots = max(1, len(claims))
 	}
 	r.log.Debug("registering")
-	err = stream.Send(&pb.WorkRequest{Register: &pb.Register{
+	err := s.stream.Send(&pb.WorkRequest{Register: &pb.Register{
 		WorkerId: r.opt.ID, Functions: r.functions, Slots: int32(slots),
 		Labels: r.opt.Labels, Build: r.opt.Build, Running: claims,
 	}})
 	if err != nil && err != io.EOF { // with EOF, Recv knows more
 		return nil, err
 	}
-	return stream.Recv()
+	return s.stream.Recv()
 }
 
 func (r *runner) registered(ack *pb.Ack) {

@@ -145,8 +145,11 @@ func (o *outbox) takeAssignments(f *Frame) {
 	taken := o.pending[o.head : o.head+n]
 	f.Assign = append(f.Assign, taken...)
 	clear(taken)
-	if o.head += n; o.head == len(o.pending) {
-		o.pending, o.head = o.pending[:0], 0
+	o.head += n
+	if o.head >= len(o.pending)-o.head { // so that a writer that never catches up costs no memory
+		left := copy(o.pending, o.pending[o.head:])
+		clear(o.pending[left:])
+		o.pending, o.head = o.pending[:left], 0
 	}
 	if len(o.pending) > 0 {
 		o.signal() // the rest is for the next frame

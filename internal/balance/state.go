@@ -142,6 +142,9 @@ func New(o Options) *State {
 	}
 }
 
+// Options returns the options in force, defaults filled in.
+func (s *State) Options() Options { return s.opt }
+
 // entry is a task in the tables.
 type entry struct {
 	ref      Ref

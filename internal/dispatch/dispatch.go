@@ -155,6 +155,7 @@ func Open(o Options) (*Dispatcher, error) {
 		rearm:    make(chan struct{}, 1),
 		stop:     make(chan struct{}),
 	}
+	d.opt.Balance = d.state.Options()
 	d.ids.random = bufio.NewReaderSize(rand.Reader, 4096)
 	d.id = d.ids.next()
 	d.clock.Go(d.runClock)

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"reparto/internal/balance"
 	"reparto/internal/task"
@@ -114,7 +115,7 @@ func (s *Session) Heard() { s.lastHeard.Store(int64(time.Since(s.d.started))) }
 func (s *Session) heard() time.Time { return s.d.started.Add(time.Duration(s.lastHeard.Load())) }
 
 // Results takes the worker's answers, all in one step. Outputs over the payload
-// limit become failures.
+// limit become failures; words over it are cut.
 func (s *Session) Results(results []Result) {
 	if len(results) == 0 {
 		return
@@ -127,6 +128,8 @@ func (s *Session) Results(results []Result) {
 		if len(r.Output) > s.d.opt.MaxPayload {
 			r.Failure = tooLarge(len(r.Output), s.d.opt.MaxPayload)
 			r.Output = nil
+		} else if f := r.Failure; f != nil {
+			f.Reason, f.Message = cut(f.Reason, s.d.opt.MaxPayload), cut(f.Message, s.d.opt.MaxPayload)
 		}
 		if s.d.logTasks {
 			s.d.log.LogAttrs(context.TODO(), levelTask, "result received", taskAttr(r.TaskID), workerAttr(s.workerID))
@@ -228,4 +231,15 @@ func tooLarge(size, limit int) *task.Failure {
 		Reason:  task.ReasonResultTooLarge,
 		Message: fmt.Sprintf("the result has %d bytes; at most %d are allowed", size, limit),
 	}
+}
+
+// cut returns at most limit bytes of s, up to the end of a character.
+func cut(s string, limit int) string {
+	if len(s) <= limit {
+		return s
+	}
+	for limit > 0 && !utf8.RuneStart(s[limit]) {
+		limit--
+	}
+	return s[:limit]
 }

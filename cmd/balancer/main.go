@@ -1,0 +1,92 @@
+// Balancer takes tasks from clients, deals them round-robin to the workers that
+// have dialled in, and brings each result back.
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"reparto/internal/classic"
+	"reparto/internal/cli"
+	"reparto/internal/server"
+)
+
+func main() { os.Exit(cli.Main(run)) }
+
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	return cli.Run(ctx, newCommand(), args, stdin, stdout, stderr)
+}
+
+const long = `Balancer takes tasks from clients over gRPC, deals them round-robin to the
+workers that have dialled in, and brings each result back. Programs that speak
+the old text protocol are served too, on ports of their own.
+
+SIGTERM or Ctrl-C makes it refuse new tasks, let running ones finish within
+--drain-timeout, and exit 0 (1 if some had to be cut off). A second one ends it
+at once. Exit code 3: a port is in use.`
+
+const example = `  balancer
+  balancer --grpc 0.0.0.0:9090 --legacy-clients '' --legacy-workers ''
+  balancer --log classic
+  REPARTO_GRPC=localhost:7070 balancer`
+
+func newCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "balancer", Short: "deal tasks to workers", Long: long, Example: example, Args: cobra.NoArgs,
+	}
+	var o server.Options
+	log := addFlags(cmd, &o)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		o.Log = log.Logger(cmd.OutOrStdout(), cmd.ErrOrStderr(), classic.Options{Role: classic.LoadBalancer})
+		o.RPC.Version = cli.ShortVersion()
+		s, err := server.Listen(o)
+		if err != nil {
+			if _, network := errors.AsType[*net.OpError](err); !network {
+				err = cli.Exit(cli.Usage, err)
+			}
+			return err
+		}
+		return s.Run(cmd.Context())
+	}
+	return cmd
+}
+
+// addFlags binds every option that an operator may set. Sizes are bytes.
+func addFlags(cmd *cobra.Command, o *server.Options) *cli.Log {
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.StringVar(&o.Address, "grpc", cli.DefaultBalancer, "where to listen for gRPC")
+	f.StringVar(&o.Legacy.ClientAddress, "legacy-clients", "localhost:8888", "where to listen for text clients; '' turns it off")
+	f.StringVar(&o.Legacy.WorkerAddress, "legacy-workers", "localhost:8889", "where to listen for text workers; '' turns it off")
+	f.StringVar(&o.Legacy.Function, "legacy-function", "sum", "the function of text tasks and text workers")
+	f.IntVar(&o.Legacy.MaxLine, "legacy-max-line", 1<<20, "bytes in a line of text; a longer one ends its connection")
+	f.IntVar(&o.Legacy.MaxConnections, "legacy-max-connections", 10_000, "connections to each text port")
+	f.DurationVar(&o.Legacy.WorkerTaskTimeout, "legacy-task-timeout", 0, "how long a text worker may take for a task before its connection is ended; 0 is no limit")
+	f.DurationVar(&o.DrainTimeout, "drain-timeout", 30*time.Second, "how long running tasks may go on when asked to stop")
+
+	d := &o.Dispatch
+	f.DurationVar(&d.DefaultTimeout, "default-timeout", 5*time.Minute, "time limit of a task that names none")
+	f.DurationVar(&d.MaxTimeout, "max-timeout", 24*time.Hour, "longest time limit that a task may name")
+	f.IntVar(&d.MaxPayload, "max-payload", 4<<20, "bytes in a payload or result")
+	f.IntVar(&d.DefaultMaxAttempts, "max-attempts", 3, "attempts of a task that fails and asks for a retry, if it names no number")
+	f.DurationVar(&d.Heartbeat, "heartbeat", 5*time.Second, "either side of a worker's stream speaks this often; a worker silent for three is gone")
+	f.DurationVar(&d.SendLimit, "send-limit", 10*time.Second, "how long a peer may not read what is sent to it")
+	b := &d.Balance
+	f.IntVar(&b.MaxLost, "max-lost", 3, "workers that a task may lose before it has failed")
+	f.IntVar(&b.MaxQueuedTasks, "max-queued-tasks", 1_000_000, "tasks that may wait, in all")
+	f.IntVar(&b.MaxFunctionQueuedTasks, "max-function-queued-tasks", 100_000, "tasks that may wait for one function")
+	f.IntVar(&b.MaxFunctionQueuedBytes, "max-function-queued-bytes", 256<<20, "bytes that may wait for one function")
+	f.IntVar(&b.MaxBytes, "max-bytes", 1<<30, "bytes of all tasks that wait or run")
+	f.DurationVar(&b.KeepFor, "keep-outcomes", time.Minute, "how long the outcome of a task with an id of its client's is kept")
+	f.IntVar(&b.MaxKeptBytes, "max-kept-bytes", 64<<20, "bytes of the outcomes that are kept")
+	f.IntVar(&o.RPC.MaxInFlight, "max-in-flight", 65536, "tasks without an outcome on one client stream")
+	f.IntVar(&o.RPC.MaxOutbox, "max-outbox", 256<<20, "bytes of outcomes that may wait for a client that reads slowly")
+	return cli.AddLogFlags(f, slog.LevelInfo)
+}

@@ -1,0 +1,86 @@
+package cli
+
+import (
+	"os"
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+	"sync"
+)
+
+// TuneGC makes garbage collection rarer while the heap is small, unless the
+// user has a word in it (GOGC or GOMEMLIMIT is set). It may be called again.
+//
+// Moving small tasks makes much garbage and keeps little. Measured, GOGC=400
+// gives half as many unary calls a second again, and a sixth more on streams,
+// for some 13 MB. But GOGC=400 also lets a heap of 2 GiB grow to 10. A memory
+// limit would stop that by collecting without end once what is in use nears the
+// limit, at half of all CPU. So the percentage follows what is in use, after
+// each collection, and is never below Go's own 100: nothing can thrash.
+//
+//	in use          garbage before the next collection
+//	up to 64 MiB    400 %
+//	to 256 MiB      256 MiB
+//	beyond          100 %, as without TuneGC
+//
+// So it costs at most 192 MiB more memory than Go would take by itself.
+func TuneGC() {
+	for _, name := range []string{"GOGC", "GOMEMLIMIT"} {
+		if os.Getenv(name) != "" {
+			return
+		}
+	}
+	tuneOnce.Do(func() {
+		debug.SetGCPercent(maxGCPercent)
+		afterEachGC(&gcTuner{percent: maxGCPercent, inUse: []metrics.Sample{
+			{Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/heap/stacks:bytes"},
+		}})
+	})
+}
+
+var tuneOnce sync.Once
+
+const (
+	maxGCPercent = 400
+	minGCPercent = 100
+	garbageRoom  = 256 << 20 // bytes
+)
+
+// gcPercent is how much garbage to allow on top of what is in use.
+func gcPercent(inUse uint64) int {
+	if inUse == 0 {
+		return maxGCPercent
+	}
+	return int(min(max(garbageRoom*100/inUse, minGCPercent), maxGCPercent))
+}
+
+// gcTuner is an object that nobody refers to: its finalizer runs after each
+// collection, sets the percentage, and has itself run again. It holds a pointer,
+// so that it is not put together with other tiny objects that live longer.
+type gcTuner struct {
+	percent int
+	inUse   []metrics.Sample
+}
+
+func afterEachGC(t *gcTuner) {
+	runtime.SetFinalizer(t, func(t *gcTuner) {
+		t.adjust()
+		afterEachGC(t)
+	})
+}
+
+func (t *gcTuner) adjust() {
+	metrics.Read(t.inUse)
+	inUse := uint64(0)
+	for _, s := range t.inUse {
+		if s.Value.Kind() == metrics.KindUint64 {
+			inUse += s.Value.Uint64()
+		}
+	}
+	// SetGCPercent stops the world, so small differences are left alone.
+	next := gcPercent(inUse)
+	if change := next - t.percent; change > 10 || change < -10 {
+		t.percent = next
+		debug.SetGCPercent(next)
+	}
+}

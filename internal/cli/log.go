@@ -1,0 +1,71 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+
+	"github.com/spf13/pflag"
+
+	"reparto/internal/classic"
+)
+
+// Log is the flags --log and --log-level.
+type Log struct {
+	form  Choice
+	level slog.Level
+}
+
+// AddLogFlags adds --log and --log-level, whose default is level. What they say
+// counts once the flags are parsed.
+func AddLogFlags(flags *pflag.FlagSet, level slog.Level) *Log {
+	l := &Log{form: Choice{"text", []string{"text", "json", "classic"}}, level: level}
+	flags.Var(&l.form, "log", "how to log: text or json, on standard error; or classic, the lines of the old programs, on standard output")
+	flags.Var((*logLevel)(&l.level), "log-level", "what to log at least: debug (each task), info, warn or error; classic has its own idea")
+	return l
+}
+
+// Classic reports whether the old programs' lines are wanted.
+func (l *Log) Classic() bool { return l.form.Value == "classic" }
+
+// Logger returns the logger that the flags ask for. text and json go to stderr,
+// classic goes to stdout, where it always went; o says whose lines those are.
+func (l *Log) Logger(stdout, stderr io.Writer, o classic.Options) *slog.Logger {
+	options := &slog.HandlerOptions{Level: l.level}
+	switch l.form.Value {
+	case "classic":
+		return slog.New(classic.New(stdout, o))
+	case "json":
+		return slog.New(slog.NewJSONHandler(stderr, options))
+	}
+	return slog.New(slog.NewTextHandler(stderr, options))
+}
+
+// logLevel is a slog.Level as a flag, in lower case.
+type logLevel slog.Level
+
+var levels = []struct {
+	name  string
+	level slog.Level
+}{{"debug", slog.LevelDebug}, {"info", slog.LevelInfo}, {"warn", slog.LevelWarn}, {"error", slog.LevelError}}
+
+func (l *logLevel) String() string {
+	for _, known := range levels {
+		if known.level == slog.Level(*l) {
+			return known.name
+		}
+	}
+	return slog.Level(*l).String()
+}
+
+func (l *logLevel) Set(s string) error {
+	for _, known := range levels {
+		if known.name == s {
+			*l = logLevel(known.level)
+			return nil
+		}
+	}
+	return fmt.Errorf("%q is none of debug, info, warn, error", s)
+}
+
+func (*logLevel) Type() string { return "LEVEL" }

@@ -1,0 +1,24 @@
+package cli
+
+import (
+	"context"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// Main calls run as a process does and returns what to exit with. SIGINT and
+// SIGTERM end the context; a second one ends the process at once. Output that
+// nobody reads is an error of the write (see IsClosedOutput) and no signal.
+func Main(run func(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int) int {
+	TuneGC()
+	// Notify and not Ignore: what is ignored stays ignored in the commands that a
+	// worker runs. Nobody reads the channel; a full one drops.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	// With the first signal, signals mean again what they mean to any process.
+	defer context.AfterFunc(ctx, stop)()
+	return run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+}

@@ -1,0 +1,36 @@
+package legacy
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"reparto/client"
+)
+
+func TestErrorText(t *testing.T) {
+	for want, err := range map[string]error{
+		"no":                                &client.TaskError{Reason: "HANDLER_ERROR", Message: "no"},
+		"a b":                               &client.TaskError{Message: "a\r\n\nb\n"},
+		"WORKER_LOST":                       &client.TaskError{Reason: "WORKER_LOST"},
+		"the queue is full (QUEUE_FULL)":    &client.Error{Reason: "QUEUE_FULL", Message: "the queue is full"},
+		"gone":                              &client.Error{Message: "gone"},
+		"the text adapter is shutting down": context.Canceled,
+		"x \uFFFD":                          errors.New("x \xff"),
+	} {
+		if got := errorText(err); got != want {
+			t.Errorf("%v: got %q, want %q", err, got, want)
+		}
+	}
+}
+
+func TestFailure(t *testing.T) {
+	for data, want := range map[string]struct {
+		message string
+		failed  bool
+	}{"ERROR: no": {"no", true}, "ERROR:": {"", true}, "ERROR:no": {"ERROR:no", false}, "15": {"15", false}, "": {"", false}} {
+		if message, failed := failure(data); message != want.message || failed != want.failed {
+			t.Errorf("%q: got %q, %v", data, message, failed)
+		}
+	}
+}

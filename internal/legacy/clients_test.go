@@ -1,7 +1,6 @@
 package legacy
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -24,40 +23,6 @@ func TestClientOneTask(t *testing.T) {
 		c.want("RESULT|t1|15\n")
 	}
 	until(t, "counters", func() bool { n := h.a.Counters(); return n.Tasks == 3 && n.Results == 3 && n.OpenClients == 1 })
-}
-
-func TestClientLineEndings(t *testing.T) {
-	h := open(t, Options{})
-	h.grpcWorker(sum)
-	for name, line := range map[string]string{
-		"LF": "TASK|t1|1,2\n", "CRLF": "TASK|t1|1,2\r\n", "none": "TASK|t1|1,2", "CR": "TASK|t1|1,2\r",
-		"white space": " \tTASK|t1|1,2 \n", "blank lines": "\n\r\n  \nTASK|t1|1,2\n\n",
-	} {
-		t.Run(name, func(t *testing.T) {
-			c := h.client()
-			for range 2 { // the connection stays open and works again
-				c.send(line)
-				c.want("RESULT|t1|3\n")
-			}
-		})
-	}
-	if n := h.a.Counters().Malformed; n != 0 {
-		t.Errorf("%d lines counted as malformed", n)
-	}
-}
-
-func TestClientLateLineFeedIsNoMessage(t *testing.T) {
-	h := open(t, Options{})
-	h.grpcWorker(sum)
-	c := h.client()
-	c.send("TASK|t1|1,2")
-	c.want("RESULT|t1|3\n")
-	c.send("\r\n")
-	c.send("TASK|t2|1,2\n")
-	c.want("RESULT|t2|3\n")
-	if n := h.a.Counters(); n.Malformed != 0 || n.Tasks != 2 {
-		t.Errorf("counters %+v", n)
-	}
 }
 
 func TestClientHalfClose(t *testing.T) {
@@ -100,39 +65,6 @@ func TestClientSeveralLinesInOneSegment(t *testing.T) {
 		if !got[want] {
 			t.Errorf("no recv returned exactly %q, but %q", want, got)
 		}
-	}
-}
-
-func TestClientOneLineInTenSegments(t *testing.T) {
-	h := open(t, Options{})
-	h.grpcWorker(sum)
-	for _, end := range []string{"\n", ""} {
-		c := h.client()
-		line := "TASK|täsk_1|1,2,3,4,5" + end
-		for len(line) > 0 { // segments of 2 or 3 bytes, one of which cuts the ä
-			n := min(len(line), 2+len(line)%2)
-			c.send(line[:n])
-			line = line[n:]
-			time.Sleep(3 * time.Millisecond)
-		}
-		c.want("RESULT|täsk_1|15\n")
-	}
-}
-
-func TestClientPausesWithinAnUnfinishedMessage(t *testing.T) {
-	h := open(t, Options{Quiet: 10 * time.Millisecond})
-	h.grpcWorker(sum)
-	c := h.client()
-	for _, piece := range []string{"TA", "SK|t", "1", "|1,2\n"} {
-		c.send(piece)
-		c.wantSilenceUnlessLast(piece)
-	}
-	c.want("RESULT|t1|3\n")
-}
-
-func (p *peer) wantSilenceUnlessLast(piece string) {
-	if !strings.HasSuffix(piece, "\n") {
-		p.wantSilence(40 * time.Millisecond)
 	}
 }
 
@@ -187,61 +119,6 @@ func TestClientMalformedLines(t *testing.T) {
 	}
 	if strings.ContainsAny(log, "\x1b\x07") || strings.Contains(log, strings.Repeat("x", 201)) {
 		t.Errorf("the log would drive a terminal, or holds all of a long line:\n%s", log)
-	}
-}
-
-func TestClientLongMessages(t *testing.T) {
-	h := open(t, Options{MaxLine: 200_000})
-	h.grpcWorker(func(_ context.Context, t worker.Task) ([]byte, error) { return t.Payload, nil })
-	c := h.client()
-	in := bufio.NewReader(c)
-	for _, n := range []int{1024, 5000, 200_000 - len("TASK|t1|")} { // the last is exactly at the limit
-		data := strings.Repeat("9", n)
-		c.send("TASK|t1|" + data + "\n")
-		if line, err := in.ReadString('\n'); line != "RESULT|t1|"+data+"\n" {
-			t.Fatalf("%d bytes of data: got %d bytes, %v", n, len(line), err)
-		}
-	}
-}
-
-func TestClientOverlongLineEndsItsConnectionOnly(t *testing.T) {
-	h := open(t, Options{MaxLine: 1000})
-	h.grpcWorker(sum)
-	other := h.client()
-	for _, end := range []string{"\n", ""} {
-		c := h.client()
-		c.send("TASK|t1|" + strings.Repeat("9", 1001-len("TASK|t1|")) + end)
-		c.wantEnd()
-	}
-	other.send("TASK|t1|1\n")
-	other.want("RESULT|t1|1\n")
-	if n := h.a.Counters(); n.Overlong != 2 || n.Tasks != 1 {
-		t.Errorf("counters %+v", n)
-	}
-}
-
-func TestClientSlowLorisEndsItsConnectionOnly(t *testing.T) {
-	h := open(t, Options{MessageTimeout: 150 * time.Millisecond, Quiet: 30 * time.Millisecond})
-	h.grpcWorker(sum)
-	other, silent, dribbles := h.client(), h.client(), h.client()
-	silent.send("TASK|t1")
-	var wg sync.WaitGroup
-	wg.Go(func() { // well-formed after a while, but never quiet and never done
-		for range 1000 {
-			if _, err := dribbles.Write([]byte("TASK|t1|1")); err != nil {
-				return
-			}
-			time.Sleep(2 * time.Millisecond)
-		}
-	})
-	silent.wantEnd()
-	dribbles.wantEnd()
-	wg.Wait()
-	other.wantSilence(200 * time.Millisecond) // idle is not slow
-	other.send("TASK|t1|1\n")
-	other.want("RESULT|t1|1\n")
-	if n := h.a.Counters(); n.Slow != 2 || n.Tasks != 1 {
-		t.Errorf("counters %+v", n)
 	}
 }
 
@@ -347,77 +224,5 @@ func TestClientsManyAtOneMoment(t *testing.T) {
 	wg.Wait()
 	if n := h.a.Counters(); n.Results != clients*tasks || n.Refused != 0 {
 		t.Errorf("counters %+v", n)
-	}
-}
-
-func TestClientPipelinesMoreThanMaxInFlight(t *testing.T) {
-	const tasks = 3000
-	h := open(t, Options{MaxInFlight: 10, ResultGap: -1})
-	var mu sync.Mutex
-	running, most := 0, 0
-	h.grpcWorker(func(ctx context.Context, t worker.Task) ([]byte, error) {
-		mu.Lock()
-		running++
-		most = max(most, running)
-		mu.Unlock()
-		defer func() { mu.Lock(); running--; mu.Unlock() }()
-		return sum(ctx, t)
-	})
-	h.pipeline(tasks)
-	if most > 10 {
-		t.Errorf("%d tasks of one client at a time; MaxInFlight is 10", most)
-	}
-}
-
-func TestClientPipelinesAtFullSpeed(t *testing.T) {
-	const tasks = 20_000 // at one per ResultGap: 20 s
-	h := open(t, Options{})
-	h.grpcWorker(sum)
-	began := time.Now()
-	h.pipeline(tasks)
-	if d := time.Since(began); d > tasks*time.Millisecond/2 {
-		t.Errorf("%d tasks took %v: a client that pipelines is held back", tasks, d)
-	}
-}
-
-// pipeline sends many tasks in one go, closes its writing side, and reads lines.
-func (h *house) pipeline(tasks int) {
-	h.t.Helper()
-	c := h.client()
-	sent := make(chan struct{})
-	go func() {
-		defer close(sent)
-		w := bufio.NewWriter(c)
-		for i := range tasks {
-			fmt.Fprintf(w, "TASK|t%d|%d,1\n", i, i)
-		}
-		_ = w.Flush()
-		_ = c.Conn.(*net.TCPConn).CloseWrite()
-	}()
-	seen := map[string]bool{}
-	for line := range strings.Lines(c.all()) {
-		seen[line] = true
-	}
-	<-sent
-	for i := range tasks {
-		if want := fmt.Sprintf("RESULT|t%d|%d\n", i, i+1); !seen[want] {
-			h.t.Fatalf("no %q among %d lines", want, len(seen))
-		}
-	}
-}
-
-func TestClientThatDoesNotReadIsCutOff(t *testing.T) {
-	h := open(t, Options{WriteTimeout: 100 * time.Millisecond, MaxInFlight: 64})
-	h.grpcWorker(func(_ context.Context, t worker.Task) ([]byte, error) { return make([]byte, 1<<20), nil })
-	c, other := h.client(), h.client()
-	for i := range 64 {
-		if _, err := fmt.Fprintf(c, "TASK|t%d|1\n", i); err != nil {
-			break // cut off already
-		}
-	}
-	until(t, "the cut", func() bool { return h.a.Counters().Blocked == 1 })
-	other.send("TASK|t1|1\n")
-	if got := other.recv(); !strings.HasPrefix(got, "RESULT|t1|") {
-		t.Errorf("got %.80q", got)
 	}
 }

@@ -1,10 +1,17 @@
 package legacy
 
 import (
+	"bufio"
 	"context"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"reparto/worker"
 )
 
 func TestOutboxBoundsTasksAndBytes(t *testing.T) {
@@ -66,4 +73,76 @@ func TestPace(t *testing.T) {
 			t.Errorf("waited %v for no gap", d)
 		}
 	})
+}
+
+func TestClientPipelinesMoreThanMaxInFlight(t *testing.T) {
+	const tasks = 3000
+	h := open(t, Options{MaxInFlight: 10, ResultGap: -1})
+	var mu sync.Mutex
+	running, most := 0, 0
+	h.grpcWorker(func(ctx context.Context, t worker.Task) ([]byte, error) {
+		mu.Lock()
+		running++
+		most = max(most, running)
+		mu.Unlock()
+		defer func() { mu.Lock(); running--; mu.Unlock() }()
+		return sum(ctx, t)
+	})
+	h.pipeline(tasks)
+	if most > 10 {
+		t.Errorf("%d tasks of one client at a time; MaxInFlight is 10", most)
+	}
+}
+
+func TestClientPipelinesAtFullSpeed(t *testing.T) {
+	const tasks = 20_000 // at one per ResultGap: 20 s
+	h := open(t, Options{})
+	h.grpcWorker(sum)
+	began := time.Now()
+	h.pipeline(tasks)
+	if d := time.Since(began); d > tasks*time.Millisecond/2 {
+		t.Errorf("%d tasks took %v: a client that pipelines is held back", tasks, d)
+	}
+}
+
+// pipeline sends many tasks in one go, closes its writing side, and reads lines.
+func (h *house) pipeline(tasks int) {
+	h.t.Helper()
+	c := h.client()
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		w := bufio.NewWriter(c)
+		for i := range tasks {
+			fmt.Fprintf(w, "TASK|t%d|%d,1\n", i, i)
+		}
+		_ = w.Flush()
+		_ = c.Conn.(*net.TCPConn).CloseWrite()
+	}()
+	seen := map[string]bool{}
+	for line := range strings.Lines(c.all()) {
+		seen[line] = true
+	}
+	<-sent
+	for i := range tasks {
+		if want := fmt.Sprintf("RESULT|t%d|%d\n", i, i+1); !seen[want] {
+			h.t.Fatalf("no %q among %d lines", want, len(seen))
+		}
+	}
+}
+
+func TestClientThatDoesNotReadIsCutOff(t *testing.T) {
+	h := open(t, Options{WriteTimeout: 100 * time.Millisecond, MaxInFlight: 64})
+	h.grpcWorker(func(_ context.Context, t worker.Task) ([]byte, error) { return make([]byte, 1<<20), nil })
+	c, other := h.client(), h.client()
+	for i := range 64 {
+		if _, err := fmt.Fprintf(c, "TASK|t%d|1\n", i); err != nil {
+			break // cut off already
+		}
+	}
+	until(t, "the cut", func() bool { return h.a.Counters().Blocked == 1 })
+	other.send("TASK|t1|1\n")
+	if got := other.recv(); !strings.HasPrefix(got, "RESULT|t1|") {
+		t.Errorf("got %.80q", got)
+	}
 }

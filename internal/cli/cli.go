@@ -36,7 +36,8 @@ const (
 	// NoConnection means that there was nobody to talk to: connection refused or
 	// lost, or the port to listen on is in use.
 	NoConnection = 3
-	// Interrupted means that a signal ended it before it was done.
+	// Interrupted means that a signal ended it before it was done, as shells have
+	// it: 128 and SIGINT's number.
 	Interrupted = 130
 )
 

@@ -1,6 +1,9 @@
 package cli
 
 import (
+	"fmt"
+	"net"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -35,4 +38,18 @@ func DialOptions() []grpc.DialOption {
 			MinConnectTimeout: 5 * time.Second,
 		}),
 	}
+}
+
+// CheckTarget returns what is wrong with the address of a balancer: it is
+// HOST:PORT, or anything with a scheme that gRPC knows, such as
+// unix:/run/reparto.sock or dns:///balancer.example:9090.
+func CheckTarget(target string) error {
+	if strings.Contains(target, "://") || strings.HasPrefix(target, "unix:") {
+		return nil
+	}
+	host, port, err := net.SplitHostPort(target)
+	if err != nil || host == "" || port == "" {
+		return fmt.Errorf("the balancer's address %q is not HOST:PORT; give one such as %s", target, DefaultBalancer)
+	}
+	return nil
 }

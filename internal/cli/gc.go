@@ -25,20 +25,21 @@ import (
 //
 // So it costs at most 192 MiB more memory than Go would take by itself.
 func TuneGC() {
-	for _, name := range []string{"GOGC", "GOMEMLIMIT"} {
-		if os.Getenv(name) != "" {
-			return
-		}
+	if usersWord() {
+		return
 	}
 	tuneOnce.Do(func() {
 		debug.SetGCPercent(maxGCPercent)
-		afterEachGC(&gcTuner{percent: maxGCPercent, inUse: []metrics.Sample{
-			{Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/heap/stacks:bytes"},
+		afterEachGC(&gcTuner{[]metrics.Sample{
+			{Name: "/gc/gogc:percent"}, {Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/heap/stacks:bytes"},
 		}})
 	})
 }
 
 var tuneOnce sync.Once
+
+// usersWord reports whether the user has set what TuneGC would.
+func usersWord() bool { return os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" }
 
 const (
 	maxGCPercent = 400
@@ -57,10 +58,7 @@ func gcPercent(inUse uint64) int {
 // gcTuner is an object that nobody refers to: its finalizer runs after each
 // collection, sets the percentage, and has itself run again. It holds a pointer,
 // so that it is not put together with other tiny objects that live longer.
-type gcTuner struct {
-	percent int
-	inUse   []metrics.Sample
-}
+type gcTuner struct{ samples []metrics.Sample }
 
 func afterEachGC(t *gcTuner) {
 	runtime.SetFinalizer(t, func(t *gcTuner) {
@@ -70,17 +68,16 @@ func afterEachGC(t *gcTuner) {
 }
 
 func (t *gcTuner) adjust() {
-	metrics.Read(t.inUse)
-	inUse := uint64(0)
-	for _, s := range t.inUse {
-		if s.Value.Kind() == metrics.KindUint64 {
-			inUse += s.Value.Uint64()
+	metrics.Read(t.samples)
+	for _, s := range t.samples {
+		if s.Value.Kind() != metrics.KindUint64 {
+			return // a Go that no longer has it: leave things as they are
 		}
 	}
+	now, heap, stacks := t.samples[0].Value.Uint64(), t.samples[1].Value.Uint64(), t.samples[2].Value.Uint64()
 	// SetGCPercent stops the world, so small differences are left alone.
-	next := gcPercent(inUse)
-	if change := next - t.percent; change > 10 || change < -10 {
-		t.percent = next
+	next := gcPercent(heap + stacks)
+	if change := next - int(now); change > 10 || change < -10 {
 		debug.SetGCPercent(next)
 	}
 }

@@ -51,10 +51,18 @@ func TestGCIsTunedAfterCollections(t *testing.T) {
 }
 
 func TestGCIsTheUsersIfTheySaySo(t *testing.T) {
-	defer debug.SetGCPercent(debug.SetGCPercent(77))
+	t.Setenv("GOGC", "")
+	t.Setenv("GOMEMLIMIT", "")
+	if usersWord() {
+		t.Error("nothing is set, and yet it is the user's")
+	}
 	t.Setenv("GOMEMLIMIT", "1GiB")
-	TuneGC()
-	if got := debug.SetGCPercent(77); got != 77 {
-		t.Errorf("the percentage became %d", got)
+	if !usersWord() {
+		t.Error("GOMEMLIMIT does not count")
+	}
+	t.Setenv("GOMEMLIMIT", "")
+	t.Setenv("GOGC", "off")
+	if !usersWord() {
+		t.Error("GOGC does not count")
 	}
 }

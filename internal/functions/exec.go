@@ -111,19 +111,29 @@ func (o ExecOptions) run(ctx context.Context, command string, t worker.Task) ([]
 	// Wait allows this much time for what comes after ctx's end or the command's
 	// own: then it kills the shell and closes the pipes, which ends the copying.
 	cmd.WaitDelay = o.KillAfter
-	group := newGroup(cmd)
+	group, err := newGroup(cmd)
+	if err != nil {
+		return nil, notStarted(ctx, err)
+	}
 	started := time.Now()
 	if err := cmd.Start(); err != nil {
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
-		return nil, worker.Retry(worker.Fail(reasonExecFailed, fmt.Errorf("the command did not start: %w", err)), 0)
+		group.end(0)
+		return nil, notStarted(ctx, err)
 	}
-	err := cmd.Wait()
+	err = cmd.Wait()
 	group.end(o.KillAfter)
 	stderr.close()
 	o.Log.Debug("command ended", "task_id", t.ID, "function", t.Function, "status", cmd.ProcessState.String(), "took", time.Since(started))
 	return o.judge(ctx, cmd.ProcessState.ExitCode(), err, stdout, stderr)
+}
+
+// notStarted asks for another attempt: what this machine lacks now, another or
+// the same may have later.
+func notStarted(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return worker.Retry(worker.Fail(reasonExecFailed, fmt.Errorf("the command did not start: %w", err)), 0)
 }
 
 // judge turns the way a command ended into what its task gets.

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"reparto/internal/classic"
+	"reparto/internal/cli"
+	"reparto/internal/functions"
+	"reparto/internal/task"
+	"reparto/worker"
+)
+
+// work runs a worker until ctx ends.
+func (f *flags) work(ctx context.Context, stdout, stderr io.Writer) error {
+	if f.id == "" {
+		f.id = newID()
+	}
+	log := f.log.Logger(stdout, stderr, classic.Options{Role: classic.Worker, WorkerID: f.id})
+	handlers, err := f.handlers(log)
+	if err != nil {
+		return cli.Exit(cli.Usage, err)
+	}
+	if err := f.check(); err != nil {
+		return cli.Exit(cli.Usage, err)
+	}
+	conn, err := grpc.NewClient(f.balancer, cli.DialOptions()...)
+	if err != nil {
+		return cli.Usagef("the balancer's address %q: %w", f.balancer, err)
+	}
+	defer func() { _ = conn.Close() }() // it was in use until here: there is nothing to fail
+
+	offered := strings.Join(slices.Sorted(maps.Keys(handlers)), " ")
+	log.Info("dialling", "balancer", f.balancer, "worker_id", f.id, "functions", offered)
+	return worker.Run(ctx, conn, handlers, worker.Options{
+		ID: f.id, Slots: f.slots, Prefetch: f.prefetch, Labels: f.labels, Build: cli.ShortVersion(),
+		Log: log, DrainTimeout: f.drainTimeout,
+	})
+}
+
+// newID makes a name as workers have always had it.
+func newID() string {
+	var b [4]byte
+	rand.Read(b[:]) // never fails
+	return "worker_" + hex.EncodeToString(b[:])
+}
+
+// handlers are the functions that the command line asks for.
+func (f *flags) handlers(log *slog.Logger) (worker.Handlers, error) {
+	h := worker.Handlers{}
+	if len(f.execs) == 0 || f.builtin {
+		h = functions.BuiltIn()
+		if log.Enabled(context.TODO(), slog.LevelDebug) {
+			h["sum"] = sumLogged(log)
+		}
+	}
+	for _, spec := range f.execs {
+		name, command, err := functions.ParseExec(spec)
+		if err != nil {
+			return nil, fmt.Errorf("--exec: %w", err)
+		}
+		if err := task.CheckFunction(name); err != nil {
+			return nil, fmt.Errorf("--exec %q: %w", spec, err)
+		}
+		if _, twice := h[name]; twice {
+			return nil, fmt.Errorf("--exec %q: the function %s is offered already", spec, name)
+		}
+		h[name] = functions.Exec(command, functions.ExecOptions{KillAfter: f.killAfter, MaxOutput: f.maxOutput, Log: log})
+	}
+	if len(h) > task.MaxWorkerFuncs {
+		return nil, fmt.Errorf("--exec: %d functions are offered; at most %d are allowed", len(h), task.MaxWorkerFuncs)
+	}
+	if len(f.execs) > 0 && f.slots == 0 {
+		f.slots = runtime.GOMAXPROCS(0)
+	}
+	return h, nil
+}
+
+// check says what is wrong, in the words of the command line.
+func (f *flags) check() error {
+	if err := cli.CheckTarget(f.balancer); err != nil {
+		return fmt.Errorf("--balancer: %w", err)
+	}
+	if err := task.CheckWorkerID(f.id); err != nil {
+		return fmt.Errorf("--id: %w", err)
+	}
+	if err := task.CheckMetadata("--label", f.labels); err != nil {
+		return err
+	}
+	switch {
+	case f.slots < 0 || f.slots > task.MaxSlots:
+		return fmt.Errorf("--slots is %d; give 1 to %d, or 0 for the default", f.slots, task.MaxSlots)
+	case f.prefetch < 0 || f.prefetch > task.MaxSlots-max(f.slots, 1):
+		return fmt.Errorf("--prefetch is %d; with --slots it is at most %d", f.prefetch, task.MaxSlots)
+	case f.drainTimeout < 0:
+		return fmt.Errorf("--drain-timeout is %v; give a time, or 0 for no limit", f.drainTimeout)
+	case f.killAfter < time.Millisecond:
+		return fmt.Errorf("--kill-after is %v; give at least 1ms", f.killAfter)
+	case f.maxOutput < 1:
+		return fmt.Errorf("--max-output is %d; give at least 1", f.maxOutput)
+	}
+	return nil
+}
+
+// sumLogged is functions.Sum, which also tells what it added.
+func sumLogged(log *slog.Logger) worker.Handler {
+	return func(ctx context.Context, t worker.Task) ([]byte, error) {
+		result, err := functions.Sum(ctx, t)
+		if err != nil {
+			return nil, err
+		}
+		numbers, err := functions.Integers(t.Payload)
+		if err != nil {
+			return nil, err
+		}
+		var b strings.Builder
+		for i, n := range numbers {
+			if i > 0 {
+				b.WriteString(", ")
+			}
+			b.WriteString(n.String())
+		}
+		log.DebugContext(ctx, "sum computed", "task_id", t.ID, "numbers", "["+b.String()+"]", "result", string(result))
+		return result, nil
+	}
+}

@@ -74,7 +74,7 @@ func (a *Adapter) Serve(ctx context.Context, conn grpc.ClientConnInterface) erro
 	// What drains outlives ctx, and ends with hard.
 	hard, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
-	c := client.New(conn)
+	c := client.New(conn, client.WithConnectTimeout(a.o.ConnectTimeout))
 	defer func() { _ = c.Close() }() // conn is the caller's: there is nothing to fail
 
 	var wg sync.WaitGroup

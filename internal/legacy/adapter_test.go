@@ -85,7 +85,7 @@ func TestDrainTimeoutAnswersAndCutsOff(t *testing.T) {
 	}
 	got := c.all()
 	for line := range strings.Lines(got) {
-		if !strings.Contains(line, "|ERROR: ") {
+		if !strings.HasSuffix(line, "|ERROR: the text adapter is shutting down\n") {
 			t.Errorf("got %q", line)
 		}
 	}
@@ -96,7 +96,7 @@ func TestDrainTimeoutAnswersAndCutsOff(t *testing.T) {
 }
 
 func TestNoBalancer(t *testing.T) {
-	h := open(t, Options{DrainTimeout: 200 * time.Millisecond})
+	h := open(t, Options{DrainTimeout: 200 * time.Millisecond, ConnectTimeout: 200 * time.Millisecond})
 	c, w := h.client(), h.worker("worker_1") // the worker is acknowledged all the same
 	_ = h.conn.Close()
 	c.send("TASK|t1|1\n")

@@ -63,7 +63,7 @@ func TestClientSeveralLinesInOneSegment(t *testing.T) {
 	}
 	for _, want := range []string{"RESULT|a|1\n", "RESULT|b|2\n", "RESULT|c|3\n"} {
 		if !got[want] {
-			t.Errorf("no recv returned exactly %q, but %q", want, got)
+			t.Errorf("no recv returned exactly %q, but %v", want, got)
 		}
 	}
 }

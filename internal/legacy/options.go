@@ -55,6 +55,9 @@ type Options struct {
 	// TaskTimeout is how long a text client's task may take in all, waiting for a
 	// worker included. Default and most: 24 h.
 	TaskTimeout time.Duration
+	// ConnectTimeout is how long a text client's task waits for a connection to
+	// the balancer before it is answered with an ERROR. Default 20 s.
+	ConnectTimeout time.Duration
 	// WorkerTaskTimeout is how long one task may take at a text worker. Passing
 	// it ends that worker's connection, and the task goes to another worker.
 	// Default 0: no limit.
@@ -128,6 +131,7 @@ func (o Options) validate() (Options, error) {
 	span("WriteTimeout", &o.WriteTimeout, 10*time.Second, false)
 	span("KeepAlive", &o.KeepAlive, 15*time.Second, true)
 	span("TaskTimeout", &o.TaskTimeout, 24*time.Hour, false)
+	span("ConnectTimeout", &o.ConnectTimeout, 20*time.Second, false)
 	span("WorkerTaskTimeout", &o.WorkerTaskTimeout, 0, false)
 	span("DrainTimeout", &o.DrainTimeout, 30*time.Second, true)
 	if o.TaskTimeout > 24*time.Hour {

@@ -36,6 +36,7 @@ func TestOptionsEdges(t *testing.T) {
 		"message":    {func(o *Options) { o.MessageTimeout = ms }, func(o *Options) { o.MessageTimeout = -1 }, "MessageTimeout is"},
 		"write":      {func(o *Options) { o.WriteTimeout = ms }, func(o *Options) { o.WriteTimeout = -1 }, "WriteTimeout is"},
 		"task":       {func(o *Options) { o.TaskTimeout = 24 * time.Hour }, func(o *Options) { o.TaskTimeout = 24*time.Hour + 1 }, "at most 24h"},
+		"connect":    {func(o *Options) { o.ConnectTimeout = ms }, func(o *Options) { o.ConnectTimeout = -1 }, "ConnectTimeout is"},
 		"worker":     {func(o *Options) { o.WorkerTaskTimeout = ms }, func(o *Options) { o.WorkerTaskTimeout = -1 }, "WorkerTaskTimeout is"},
 		"none": {func(o *Options) { o.AckGap, o.ResultGap, o.KeepAlive, o.DrainTimeout = -1, -1, -1, -1 },
 			func(o *Options) { o.AckGap = 1 }, "AckGap is 1ns"},

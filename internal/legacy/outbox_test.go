@@ -126,6 +126,11 @@ func (h *house) pipeline(tasks int) {
 	<-sent
 	for i := range tasks {
 		if want := fmt.Sprintf("RESULT|t%d|%d\n", i, i+1); !seen[want] {
+			for line := range seen {
+				if strings.HasPrefix(line, fmt.Sprintf("RESULT|t%d|", i)) {
+					h.t.Fatalf("got %q, want %q", line, want)
+				}
+			}
 			h.t.Fatalf("no %q among %d lines", want, len(seen))
 		}
 	}

@@ -45,12 +45,14 @@ func errorText(err error) string {
 		return flatten(task.Message)
 	case errors.As(err, &task):
 		return flatten(task.Reason)
+	case errors.Is(err, client.ErrFateUnknown):
+		return "the balancer was lost after it had the task, which may have run, or not (FATE_UNKNOWN)"
+	case errors.As(err, &fault) && fault.Reason == "CONTEXT_ENDED", err == context.Canceled:
+		return "the text adapter is shutting down" // nobody else ends the context while a client listens
 	case errors.As(err, &fault) && fault.Reason != "" && fault.Message != "":
 		return flatten(fault.Message + " (" + fault.Reason + ")")
 	case errors.As(err, &fault):
 		return flatten(fault.Message + fault.Reason)
-	case errors.Is(err, context.Canceled):
-		return "the text adapter is shutting down" // nobody else ends the context while a client listens
 	}
 	return flatten(err.Error())
 }

@@ -3,6 +3,7 @@ package legacy
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 
 	"reparto/client"
@@ -10,17 +11,28 @@ import (
 
 func TestErrorText(t *testing.T) {
 	for want, err := range map[string]error{
-		"no":                                &client.TaskError{Reason: "HANDLER_ERROR", Message: "no"},
-		"a b":                               &client.TaskError{Message: "a\r\n\nb\n"},
-		"WORKER_LOST":                       &client.TaskError{Reason: "WORKER_LOST"},
-		"the queue is full (QUEUE_FULL)":    &client.Error{Reason: "QUEUE_FULL", Message: "the queue is full"},
-		"gone":                              &client.Error{Message: "gone"},
-		"the text adapter is shutting down": context.Canceled,
-		"x \uFFFD":                          errors.New("x \xff"),
+		"no":                             &client.TaskError{Reason: "HANDLER_ERROR", Message: "no"},
+		"a b":                            &client.TaskError{Message: "a\r\n\nb\n"},
+		"WORKER_LOST":                    &client.TaskError{Reason: "WORKER_LOST"},
+		"the queue is full (QUEUE_FULL)": &client.Error{Reason: "QUEUE_FULL", Message: "the queue is full"},
+		"gone":                           &client.Error{Message: "gone"},
+		"x \uFFFD":                       errors.New("x \xff"),
 	} {
 		if got := errorText(err); got != want {
 			t.Errorf("%v: got %q, want %q", err, got, want)
 		}
+	}
+}
+
+func TestErrorTextOfTheAdaptersOwn(t *testing.T) {
+	const stopping = "the text adapter is shutting down"
+	for _, err := range []error{context.Canceled, &client.Error{Reason: "CONTEXT_ENDED", Message: "no outcome"}} {
+		if got := errorText(err); got != stopping {
+			t.Errorf("%v: got %q", err, got)
+		}
+	}
+	if got := errorText(client.ErrFateUnknown); !strings.Contains(got, "may have run, or not") {
+		t.Errorf("got %q", got)
 	}
 }
 

@@ -115,7 +115,7 @@ func (s *Session) Heard() { s.lastHeard.Store(int64(time.Since(s.d.started))) }
 func (s *Session) heard() time.Time { return s.d.started.Add(time.Duration(s.lastHeard.Load())) }
 
 // Results takes the worker's answers, all in one step. Outputs over the payload
-// limit become failures; words over it are cut.
+// limit become failures; messages over it are cut, and reasons after 128 bytes.
 func (s *Session) Results(results []Result) {
 	if len(results) == 0 {
 		return
@@ -129,7 +129,7 @@ func (s *Session) Results(results []Result) {
 			r.Failure = tooLarge(len(r.Output), s.d.opt.MaxPayload)
 			r.Output = nil
 		} else if f := r.Failure; f != nil {
-			f.Reason, f.Message = cut(f.Reason, s.d.opt.MaxPayload), cut(f.Message, s.d.opt.MaxPayload)
+			f.Reason, f.Message = cut(f.Reason, maxReason), cut(f.Message, s.d.opt.MaxPayload)
 		}
 		if s.d.logTasks {
 			s.d.log.LogAttrs(context.TODO(), levelTask, "result received", taskAttr(r.TaskID), workerAttr(s.workerID))
@@ -232,6 +232,9 @@ func tooLarge(size, limit int) *task.Failure {
 		Message: fmt.Sprintf("the result has %d bytes; at most %d are allowed", size, limit),
 	}
 }
+
+// maxReason is how much of a failure's reason is kept, in bytes.
+const maxReason = 128
 
 // cut returns at most limit bytes of s, up to the end of a character.
 func cut(s string, limit int) string {

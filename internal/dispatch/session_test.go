@@ -283,9 +283,9 @@ func TestFailureMessageOverThePayloadLimitIsCut(t *testing.T) {
 	d := open(t, Options{MaxPayload: 16})
 	c, ses := newClient(), attach(t, d, "w1", 1, "sum")
 	submit(t, d, c, 1, newTask("sum", "1"))
-	fail(ses, assigned(t, ses), task.Failure{Reason: strings.Repeat("R", 40), Message: strings.Repeat("ñ", 40)})
+	fail(ses, assigned(t, ses), task.Failure{Reason: strings.Repeat("R", 129), Message: strings.Repeat("ñ", 40)})
 	f := c.outcome(t, 1).Failure
-	if f.Reason != strings.Repeat("R", 16) || f.Message != strings.Repeat("ñ", 8) {
-		t.Fatalf("reason %q message %q, want both cut to 16 bytes at a character's end", f.Reason, f.Message)
+	if f.Reason != strings.Repeat("R", 128) || f.Message != strings.Repeat("ñ", 8) {
+		t.Fatalf("reason %q message %q, want 128 and 16 bytes, cut where a character ends", f.Reason, f.Message)
 	}
 }

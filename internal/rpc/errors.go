@@ -21,6 +21,9 @@ import (
 // domain is the ErrorInfo domain of all our errors.
 const domain = "reparto"
 
+// bug is all that a peer learns of one.
+const bug = "a bug in the balancer; its log has the details"
+
 // retryHint is what a client is told to wait when trying again may help.
 const retryHint = 500 * time.Millisecond
 
@@ -69,7 +72,7 @@ func frameError(err error) *pb.Error {
 	if r, ok := errors.AsType[*refusal](err); ok {
 		return r.frame()
 	}
-	return &pb.Error{Code: int32(codes.Internal), Reason: "INTERNAL", Message: "a bug in the balancer; its log has the details"}
+	return &pb.Error{Code: int32(codes.Internal), Reason: "INTERNAL", Message: bug}
 }
 
 func invalid(field, problem string) *refusal {

@@ -30,7 +30,7 @@ import (
 	"reparto/internal/dispatch"
 )
 
-// Options of a Server. The zero value of each field means its default.
+// Options of a Server. Zero, or less, in a field means its default.
 type Options struct {
 	// MaxMessage bounds a message on the wire, in bytes. It lies above the
 	// payload limit, so that the balancer and not the transport answers a
@@ -59,7 +59,7 @@ type Options struct {
 
 func (o Options) withDefaults(maxPayload int) Options {
 	def := func(v *int, d int) {
-		if *v == 0 {
+		if *v <= 0 {
 			*v = d
 		}
 	}
@@ -67,10 +67,10 @@ func (o Options) withDefaults(maxPayload int) Options {
 	def(&o.MaxInFlight, 65536)
 	def(&o.MaxOutbox, 256<<20)
 	def(&o.Workers, 1024)
-	if o.RegisterLimit == 0 {
+	if o.RegisterLimit <= 0 {
 		o.RegisterLimit = 10 * time.Second
 	}
-	if o.MinPing == 0 {
+	if o.MinPing <= 0 {
 		o.MinPing = 10 * time.Second
 	}
 	if o.Log == nil {
@@ -84,6 +84,27 @@ type lifecycle struct {
 	draining chan struct{} // closed when the server takes nothing new
 	once     sync.Once
 	streams  sync.WaitGroup // readers and writers
+	log      *slog.Logger
+}
+
+// run starts a stream's reader or writer and tells how it ended. One that panics
+// ends its stream, as a handler that panics ends its call, and nothing else.
+func (l *lifecycle) run(ctx context.Context, ended chan<- error, f func() error) {
+	l.streams.Go(func() {
+		var err error
+		defer func() {
+			if p := recover(); p != nil {
+				err = panicked(ctx, l.log, p)
+			}
+			ended <- err
+		}()
+		err = f()
+	})
+}
+
+func panicked(ctx context.Context, log *slog.Logger, p any) error {
+	log.ErrorContext(ctx, "a call panicked", "panic", p, "stack", string(debug.Stack()))
+	return &refusal{code: codes.Internal, reason: "INTERNAL", message: bug}
 }
 
 // Server serves the three services, health and reflection.
@@ -109,7 +130,7 @@ func NewServer(inside Inside, o Options) *Server {
 	l := limits{inside.Options()}
 	o = o.withDefaults(l.MaxPayload)
 	s := &Server{inside: inside, health: health.NewServer()}
-	s.events.draining = make(chan struct{})
+	s.events.draining, s.events.log = make(chan struct{}), o.Log
 	s.grpc = grpc.NewServer(serverOptions(o)...)
 	log := newTaskLog(o.Log)
 	pb.RegisterTaskServiceServer(s.grpc, &taskService{
@@ -134,8 +155,7 @@ func NewServer(inside Inside, o Options) *Server {
 // each is worth.
 func serverOptions(o Options) []grpc.ServerOption {
 	onPanic := recovery.WithRecoveryHandlerContext(func(ctx context.Context, p any) error {
-		o.Log.ErrorContext(ctx, "a call panicked", "panic", p, "stack", string(debug.Stack()))
-		return &refusal{code: codes.Internal, reason: "INTERNAL", message: "a bug in the balancer; its log has the details"}
+		return panicked(ctx, o.Log, p)
 	})
 	unary := []grpc.UnaryServerInterceptor{recovery.UnaryServerInterceptor(onPanic)}
 	stream := []grpc.StreamServerInterceptor{recovery.StreamServerInterceptor(onPanic)}
@@ -145,6 +165,7 @@ func serverOptions(o Options) []grpc.ServerOption {
 		grpc.StaticConnWindowSize(1 << 20),
 		grpc.SharedWriteBuffer(true),
 		grpc.NumStreamWorkers(uint32(o.Workers)),
+		grpc.WaitForHandlers(true), // so that Close leaves nobody behind
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 20 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: o.MinPing, PermitWithoutStream: true}),
 	}
@@ -166,8 +187,9 @@ func (s *Server) Serve(l net.Listener) error { return s.grpc.Serve(l) }
 
 // Drain makes health say NOT_SERVING, refuses new tasks and workers with
 // DRAINING, tells workers to finish and dial again, and returns once nothing
-// runs any more and every outcome is on its way, or with ctx's error when that
-// ends first.
+// runs any more and every outcome has been sent, or with ctx's error when that
+// ends first. A peer that stays on when nothing runs (it watches the health, or
+// does not read) is cut off after the send limit.
 func (s *Server) Drain(ctx context.Context) error {
 	s.health.Shutdown()
 	s.events.once.Do(func() { close(s.events.draining) })
@@ -179,8 +201,14 @@ func (s *Server) Drain(ctx context.Context) error {
 		s.grpc.GracefulStop()
 		close(left)
 	}()
+	limit := time.NewTimer(s.inside.Options().SendLimit)
+	defer limit.Stop()
 	select {
 	case <-left:
+		return nil
+	case <-limit.C:
+		s.grpc.Stop()
+		<-left
 		return nil
 	case <-ctx.Done():
 		s.grpc.Stop()

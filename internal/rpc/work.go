@@ -38,8 +38,8 @@ func (s *workService) Work(stream pb.WorkerService_WorkServer) error {
 	}
 	defer ses.Detach()
 	ended := make(chan error, 2)
-	s.events.streams.Go(func() { ended <- s.read(stream, ses) })
-	s.events.streams.Go(func() { ended <- s.write(stream, ses) })
+	s.events.run(stream.Context(), ended, func() error { return s.read(stream, ses) })
+	s.events.run(stream.Context(), ended, func() error { return s.write(stream, ses) })
 	select {
 	case err = <-ended:
 	case <-ses.Ended():

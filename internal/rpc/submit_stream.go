@@ -19,6 +19,7 @@ type clientStream struct {
 	stream pb.TaskService_SubmitStreamServer
 	ready  chan struct{} // tells the writer that there may be something to do
 	room   chan struct{} // tells the reader that there may be room
+	slow   chan struct{} // holds a token when the client let too much pile up
 
 	mu       sync.Mutex
 	inFlight map[uint64]flight
@@ -26,7 +27,6 @@ type clientStream struct {
 	outBytes int
 	eof      bool // the client has no more tasks
 	draining bool // the balancer takes no more
-	slow     bool // the client let too much pile up
 	ended    bool // nobody sends any more
 	sending  time.Time
 }
@@ -46,14 +46,23 @@ type answer struct {
 	err    error
 }
 
+// size is about what the answer takes, in memory and in a frame.
+func (a *answer) size() int {
+	n := len(a.o.Result)
+	if f := a.o.Failure; f != nil {
+		n += len(f.Reason) + len(f.Message)
+	}
+	return n
+}
+
 func (s *taskService) SubmitStream(stream pb.TaskService_SubmitStreamServer) error {
 	c := &clientStream{
 		s: s, stream: stream, inFlight: map[uint64]flight{},
-		ready: make(chan struct{}, 1), room: make(chan struct{}, 1),
+		ready: make(chan struct{}, 1), room: make(chan struct{}, 1), slow: make(chan struct{}, 1),
 	}
 	read, wrote := make(chan error, 1), make(chan error, 1)
-	s.events.streams.Go(func() { read <- c.read() })
-	s.events.streams.Go(func() { wrote <- c.write() })
+	s.events.run(stream.Context(), read, c.read)
+	s.events.run(stream.Context(), wrote, c.write)
 	defer c.abandonAll()
 	// A send that blocks can only be ended by returning from here.
 	watch := time.NewTicker(max(s.limits.SendLimit/4, time.Millisecond))
@@ -69,6 +78,8 @@ func (s *taskService) SubmitStream(stream pb.TaskService_SubmitStreamServer) err
 			read = nil
 		case err := <-wrote:
 			return err
+		case <-c.slow: // the writer may hang in a send, so it can't tell
+			return refuse(errSlowConsumer)
 		case <-draining:
 			c.set(&c.draining)
 			draining = nil
@@ -234,9 +245,9 @@ func (c *clientStream) Done(number uint64, id string, o task.Outcome) {
 // put adds an answer for the writer. The caller holds c.mu.
 func (c *clientStream) put(a answer) {
 	c.out = append(c.out, a)
-	c.outBytes += len(a.o.Result)
+	c.outBytes += a.size()
 	if c.outBytes > c.s.opt.MaxOutbox {
-		c.slow = true
+		signal(c.slow)
 	}
 	signal(c.ready)
 }
@@ -260,6 +271,9 @@ func (c *clientStream) write() error {
 			if err := c.stream.Send(frame); err != nil {
 				return err
 			}
+			for _, o := range frame.Outcomes {
+				o.Reset() // so that an idle stream holds no results
+			}
 			rest = rest[n:]
 			c.moved()
 		}
@@ -275,9 +289,6 @@ func (c *clientStream) take(empty []answer) ([]answer, bool, error) {
 		c.sending = time.Time{}
 		out, over := c.out, len(c.inFlight) == 0
 		switch {
-		case c.slow:
-			c.mu.Unlock()
-			return nil, true, refuse(errSlowConsumer)
 		case len(out) > 0:
 			c.out, c.outBytes = empty[:0], 0
 			c.sending = time.Now()
@@ -312,7 +323,7 @@ func (c *clientStream) moved() {
 func fitting(answers []answer) int {
 	size := 0
 	for i := range answers {
-		size += len(answers[i].o.Result)
+		size += answers[i].size()
 		if i == dispatch.MaxFrameTasks || (i > 0 && size > dispatch.MaxFrameBytes) {
 			return i
 		}
@@ -320,7 +331,8 @@ func fitting(answers []answer) int {
 	return len(answers)
 }
 
-// fill writes answers into a frame whose messages are used again.
+// fill writes answers into a frame whose messages, which are empty, are used
+// again.
 func (c *clientStream) fill(frame *pb.SubmitStreamResponse, answers []answer) {
 	had := frame.Outcomes[:cap(frame.Outcomes)]
 	frame.Outcomes = frame.Outcomes[:0]
@@ -329,7 +341,6 @@ func (c *clientStream) fill(frame *pb.SubmitStreamResponse, answers []answer) {
 		var o *pb.StreamOutcome
 		if i < len(had) && had[i] != nil {
 			o = had[i]
-			o.Reset()
 		} else {
 			o = &pb.StreamOutcome{}
 		}

@@ -131,8 +131,8 @@ func (c *Client) expire(last error) (next time.Time) {
 
 // serve opens a stream and works on it until it breaks. It reports whether the
 // balancer had answered at all. last is why it did not before.
-func (c *Client) serve(ctx context.Context, last error) (worked bool, err error) {
-	ctx, cancel := context.WithCancel(ctx)
+func (c *Client) serve(life context.Context, last error) (worked bool, err error) {
+	ctx, cancel := context.WithCancel(life)
 	defer cancel()
 	// A balancer that accepts and says nothing must not hold tasks for ever.
 	next := c.expire(last)
@@ -164,7 +164,9 @@ func (c *Client) serve(ctx context.Context, last error) (worked bool, err error)
 	close(s.over)
 	cancel()
 	writing.Wait()
-	c.afterBreak(err)
+	if life.Err() == nil { // else Close has its own word for them
+		c.afterBreak(err)
+	}
 	return true, err
 }
 

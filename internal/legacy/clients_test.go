@@ -94,9 +94,7 @@ func TestClientDataMayHoldBars(t *testing.T) {
 	c.want("RESULT|t1|ERROR: invalid literal for int() with base 10: '1|2'\n")
 	c.send("TASK|t2|\n")
 	c.want("RESULT|t2|ERROR: invalid literal for int() with base 10: ''\n")
-	if n := h.a.Counters().Errors; n != 2 {
-		t.Errorf("%d errors counted", n)
-	}
+	h.counts(func(n Counters) bool { return n.Errors == 2 })
 }
 
 func TestClientMalformedLines(t *testing.T) {
@@ -110,9 +108,7 @@ func TestClientMalformedLines(t *testing.T) {
 	}
 	c.send("TASK|t1|1,2\n") // the connection lives
 	c.want("RESULT|t1|3\n")
-	if n := h.a.Counters().Malformed; n != uint64(len(bad)) {
-		t.Errorf("%d lines counted as malformed, want %d", n, len(bad))
-	}
+	h.counts(func(n Counters) bool { return n.Malformed == uint64(len(bad)) })
 	log := h.log.String()
 	if n := strings.Count(log, "malformed message"); n != len(bad) {
 		t.Errorf("%d lines logged, want %d", n, len(bad))
@@ -222,7 +218,5 @@ func TestClientsManyAtOneMoment(t *testing.T) {
 	}
 	close(start)
 	wg.Wait()
-	if n := h.a.Counters(); n.Results != clients*tasks || n.Refused != 0 {
-		t.Errorf("counters %+v", n)
-	}
+	h.counts(func(n Counters) bool { return n.Results == clients*tasks && n.Refused == 0 })
 }

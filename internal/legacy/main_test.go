@@ -275,6 +275,17 @@ func until(t *testing.T, what string, condition func() bool) {
 	}
 }
 
+// counts waits until the counters are as they should be. Most are raised just
+// after what they count, so a peer may know of it first.
+func (h *house) counts(as func(Counters) bool) {
+	h.t.Helper()
+	for deadline := time.Now().Add(patience); !as(h.a.Counters()); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			h.t.Fatalf("counters %+v", h.a.Counters())
+		}
+	}
+}
+
 // logBuffer is a log that can be read while it is written.
 type logBuffer struct {
 	mu sync.Mutex

@@ -39,9 +39,7 @@ func TestMaxConnections(t *testing.T) {
 	three := h.client()
 	three.send("TASK|t1|1,2\n")
 	three.want("RESULT|t1|3\n")
-	if n := h.a.Counters().Refused; n != 2 {
-		t.Errorf("%d refused", n)
-	}
+	h.counts(func(n Counters) bool { return n.Refused == 2 })
 	if n := strings.Count(h.log.String(), "too many connections"); n != 1 {
 		t.Errorf("the limit was logged %d times", n)
 	}

@@ -190,9 +190,7 @@ func TestIdleWorkerThatVanishedLeavesTheRotation(t *testing.T) {
 	until(t, "joining", func() bool { return len(h.listed()) == 1 })
 	_ = w.Close()
 	until(t, "leaving", func() bool { return len(h.listed()) == 0 && h.a.Counters().OpenWorkers == 0 })
-	if n := h.a.Counters().Abandoned; n != 0 {
-		t.Errorf("%d tasks abandoned", n)
-	}
+	h.counts(func(n Counters) bool { return n.Abandoned == 0 })
 }
 
 func TestWorkerVanishesBetweenAckAndGap(t *testing.T) {
@@ -213,9 +211,7 @@ func TestWorkerLastWordBeforeItLeaves(t *testing.T) {
 		c.want("RESULT|t1|done\n")
 		until(t, "leaving", func() bool { return h.a.Counters().OpenWorkers == 0 })
 	}
-	if n := h.a.Counters(); n.Answers != 20 {
-		t.Errorf("counters %+v", n)
-	}
+	h.counts(func(n Counters) bool { return n.Answers == 20 })
 }
 
 func TestWorkerMalformedAndStrayLines(t *testing.T) {
@@ -240,9 +236,7 @@ func TestWorkerMalformedAndStrayLines(t *testing.T) {
 	w.send("TASK_RESULT|t1|twice\n")
 	c.want("RESULT|t1|right\n")
 	until(t, "the strays", func() bool { return h.a.Counters().Stray == 3 })
-	if n := h.a.Counters(); n.Malformed != uint64(len(early)+len(late)) || n.Registrations != 1 {
-		t.Errorf("counters %+v", n)
-	}
+	h.counts(func(n Counters) bool { return n.Malformed == uint64(len(early)+len(late)) && n.Registrations == 1 })
 }
 
 func TestWorkerKeepsItsSlotAfterCancel(t *testing.T) {
@@ -268,9 +262,7 @@ func TestWorkerTaskTimeout(t *testing.T) {
 	w.wantEnd()
 	h.worker("worker_2").obey(textSum)
 	c.want("RESULT|t1|3\n")
-	if n := h.a.Counters().TimedOut; n != 1 {
-		t.Errorf("%d timed out", n)
-	}
+	h.counts(func(n Counters) bool { return n.TimedOut == 1 })
 }
 
 func TestWorkerOverlongAndSlow(t *testing.T) {
@@ -287,9 +279,7 @@ func TestWorkerOverlongAndSlow(t *testing.T) {
 	slow.wantEnd()
 	h.worker("worker_3").obey(textSum)
 	c.want("RESULT|t1|3\n")
-	if n := h.a.Counters(); n.Overlong != 1 || n.Slow != 1 || n.Abandoned != 2 {
-		t.Errorf("counters %+v", n)
-	}
+	h.counts(func(n Counters) bool { return n.Overlong == 1 && n.Slow == 1 && n.Abandoned == 2 })
 }
 
 func TestManyTextClientsAndWorkers(t *testing.T) {

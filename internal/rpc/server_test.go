@@ -38,6 +38,11 @@ func (l *lines) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
+// errors is a logger that takes errors only.
+func (l *lines) errors() *slog.Logger {
+	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelError}))
+}
+
 func (l *lines) has(text string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

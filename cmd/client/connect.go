@@ -1,0 +1,58 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
+
+	"reparto/internal/cli"
+)
+
+// connect returns a connection on which a balancer has answered. It tries until
+// the time is up; a balancer that is just starting is waited for.
+func connect(ctx context.Context, target string, within time.Duration) (*grpc.ClientConn, error) {
+	conn, err := grpc.NewClient(target, cli.DialOptions()...)
+	if err != nil {
+		return nil, cli.Usagef("the balancer's address %q: %w", target, err)
+	}
+	limited, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	why := errors.New("it does not answer")
+	for {
+		_, err := healthpb.NewHealthClient(conn).Check(limited, &healthpb.HealthCheckRequest{})
+		switch status.Code(err) {
+		case codes.Unavailable:
+			why = dialError(err)
+		case codes.DeadlineExceeded, codes.Canceled:
+		default:
+			return conn, nil // whatever the answer is, it is one
+		}
+		if limited.Err() == nil {
+			conn.WaitForStateChange(limited, connectivity.TransientFailure)
+		}
+		if limited.Err() != nil {
+			_ = conn.Close() // nothing came of it
+			if ctx.Err() != nil {
+				return nil, cli.Exit(cli.Interrupted, nil)
+			}
+			return nil, cli.Exit(cli.NoConnection, fmt.Errorf("no connection to the balancer at %s within %v: %w", target, within, why))
+		}
+	}
+}
+
+// dialError is what went wrong, without the layers that gRPC wraps it in.
+func dialError(err error) error {
+	text := status.Convert(err).Message()
+	if _, inner, ok := strings.Cut(text, "Error while dialing: "); ok {
+		text = strings.TrimSuffix(inner, `"`)
+	}
+	return errors.New(text)
+}

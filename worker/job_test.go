@@ -193,7 +193,7 @@ func TestPanicsFailTheirTask(t *testing.T) {
 		want string
 	}{
 		"value":   {func(context.Context, Task) ([]byte, error) { panic("boom") }, "panicked: boom"},
-		"runtime": {func(context.Context, Task) ([]byte, error) { var m map[string]int; m["a"] = 1; return nil, nil }, "nil map"},
+		"runtime": {func(_ context.Context, t Task) ([]byte, error) { return nil, []error{}[len(t.Payload)] }, "index out of range"},
 		"nil":     {func(context.Context, Task) ([]byte, error) { panic(nil) }, "panic called with nil"},
 		"goexit":  {func(context.Context, Task) ([]byte, error) { runtime.Goexit(); return nil, nil }, "Goexit"},
 		"error":   {func(context.Context, Task) ([]byte, error) { return nil, rotten{} }, "panicked: rotten"},

@@ -27,7 +27,7 @@ func (s *session) send() {
 		if s.finishing.Load() {
 			if held, _ := s.pool.count(); held == 0 {
 				close(s.closed)
-				s.stream.CloseSend() // its error is Recv's too
+				_ = s.stream.CloseSend() // Recv tells of what may go wrong
 				return
 			}
 		}

@@ -56,7 +56,7 @@ func TestALoopThatIsStuckSendsNoHeartbeat(t *testing.T) {
 			t.Errorf("%d frames came from a stuck worker", n)
 		}
 		close(stuck)
-		k = b.accept(t)
+		wantResult(t, k.answer(), 1, "in") // the balancer has gone on beating
 		w.stop()
 		k.goodbye()
 		w.wantNil()

@@ -6,8 +6,11 @@ import (
 	"net"
 	"sync"
 
+	"github.com/google/uuid"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/stats"
+
+	"reparto/internal/task"
 )
 
 // taskLog writes a line for each task and each client connection, at level
@@ -21,9 +24,14 @@ func newTaskLog(log *slog.Logger) *taskLog {
 	return &taskLog{log, log.Enabled(context.TODO(), slog.LevelDebug)}
 }
 
-func (l *taskLog) received(ctx context.Context, id string) {
+// received tells of a task before it is handed over. The line must name the
+// task, so one without an id gets it here.
+func (l *taskLog) received(ctx context.Context, t *task.Task) {
 	if !l.on {
 		return
+	}
+	if t.ID == "" {
+		t.ID = uuid.Must(uuid.NewV7()).String()
 	}
 	remote := ""
 	if p, ok := peer.FromContext(ctx); ok {
@@ -32,7 +40,7 @@ func (l *taskLog) received(ctx context.Context, id string) {
 	if c, ok := ctx.Value(connKey{}).(*connection); ok {
 		c.client.Do(func() { l.log.DebugContext(ctx, "client connected", "remote", remote) })
 	}
-	l.log.DebugContext(ctx, "task received", "task_id", id, "remote", remote)
+	l.log.DebugContext(ctx, "task received", "task_id", t.ID, "remote", remote)
 }
 
 func (l *taskLog) sent(id string) {

@@ -185,7 +185,7 @@ func (c *clientStream) submit(tasks []*pb.StreamTask, batch []dispatch.Submissio
 	}
 	c.mu.Unlock()
 	for i := range batch {
-		c.s.log.received(c.stream.Context(), batch[i].Task.ID)
+		c.s.log.received(c.stream.Context(), &batch[i].Task)
 	}
 	c.s.tasks.Submit(c, batch)
 	c.accepted(batch)

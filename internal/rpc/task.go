@@ -68,7 +68,7 @@ func (s *taskService) Submit(ctx context.Context, req *pb.SubmitRequest) (*pb.Su
 			t.Deadline = latest
 		}
 	}
-	s.log.received(ctx, t.ID)
+	s.log.received(ctx, &t)
 	c := calls.Get().(*call)
 	c.batch[0] = dispatch.Submission{Task: t}
 	s.tasks.Submit(c, c.batch[:])

@@ -124,15 +124,11 @@ func (s *script) submitFrame() *pb.SubmitStreamRequest {
 // fuzzHouse has limits that short inputs reach.
 func fuzzHouse(f *testing.F) (*house, *lines) {
 	log := &lines{}
-	return serveFuzz(f, log), log
-}
-
-func serveFuzz(f *testing.F, log *lines) *house {
 	h := serve(f, dispatch.Options{MaxPayload: 64, Balance: balance.Options{
 		MaxQueuedTasks: 16, Backoff: time.Millisecond, KeepFor: time.Millisecond,
 	}}, Options{MaxInFlight: 6, Log: log.errors()})
 	h.ctx = f.Context() // a fuzzing run has all the time it wants
-	return h
+	return h, log
 }
 
 // settled fails unless the stream ended as streams may, and left nothing.
@@ -143,8 +139,8 @@ func settled(t *testing.T, h *house, log *lines, err error) {
 	default:
 		t.Fatalf("the stream ended with %v", err)
 	}
-	if log.buf.Len() > 0 {
-		t.Fatalf("the log tells of a bug: %s", log.buf.String())
+	if bugs := log.String(); bugs != "" {
+		t.Fatalf("the log tells of a bug: %s", bugs)
 	}
 	deadline := time.Now().Add(patience)
 	for i := h.d.Info(); i.Sessions+i.Queued+i.Running+i.Scheduled > 0; i = h.d.Info() {

@@ -43,11 +43,15 @@ func (l *lines) errors() *slog.Logger {
 	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelError}))
 }
 
-func (l *lines) has(text string) error {
+func (l *lines) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !strings.Contains(l.buf.String(), text) {
-		return fmt.Errorf("the log has no %q: %s", text, l.buf.String())
+	return l.buf.String()
+}
+
+func (l *lines) has(text string) error {
+	if all := l.String(); !strings.Contains(all, text) {
+		return fmt.Errorf("the log has no %q: %s", text, all)
 	}
 	return nil
 }

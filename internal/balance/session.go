@@ -42,6 +42,7 @@ type Session struct {
 	adopted  map[uint64]*assignment // held under a token of an earlier session
 	draining bool
 	done     int64
+	gaveBack []*function // of the tasks that it held when it left
 }
 
 // offer is a session's place among those that offer a function.
@@ -211,7 +212,11 @@ func (s *State) remove(now time.Time, ses *Session) {
 			e.forgetLate(a)
 		default:
 			e.past = append(e.past, pastAttempt{token, attempt, true})
+			fn := e.fn
 			s.lose(now, e, ses.WorkerID)
+			if !slices.Contains(ses.gaveBack, fn) {
+				ses.gaveBack = append(ses.gaveBack, fn)
+			}
 		}
 	}
 	for _, o := range ses.offers {
@@ -226,10 +231,15 @@ func (s *State) remove(now time.Time, ses *Session) {
 	}
 }
 
-// pumpAll serves the functions that the session offers, or did.
+// pumpAll serves the functions that the session offers or did, and those of the
+// tasks that it gave back, which it may have offered in an earlier session only.
 func (s *State) pumpAll(now time.Time, ses *Session) {
 	for _, o := range ses.offers {
 		s.pump(now, o.fn)
 		s.forget(o.fn)
 	}
+	for _, fn := range ses.gaveBack {
+		s.pump(now, fn)
+	}
+	ses.gaveBack = nil
 }

@@ -1,0 +1,170 @@
+package arch
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "reparto"
+
+// rule says what the non-test files of a package may import of ours, and what
+// they never import at all.
+type rule struct {
+	dir   string   // below the module's root; a subtree with /...
+	ours  []string // packages of ours, below the module's root
+	never []string // packages, or subtrees with /...
+	why   string
+}
+
+// grpcAndGen is what only borders and SDKs know.
+var grpcAndGen = []string{"google.golang.org/grpc/...", "google.golang.org/protobuf/...", "reparto/gen/..."}
+
+var rules = []rule{
+	{"internal/task", nil, append([]string{"context", "sync", "log/slog", "net/...", "os", "github.com/..."}, grpcAndGen...),
+		"the words of the project know nobody"},
+	{"internal/balance", []string{"internal/task"}, append([]string{"context", "sync", "log/slog", "net/...", "os", "math/rand/...", "github.com/..."}, grpcAndGen...),
+		"the core is a value: no clock, lock, log or I/O, so that every schedule can be replayed"},
+	{"internal/dispatch", []string{"internal/task", "internal/balance"}, append([]string{"net/...", "os"}, grpcAndGen...),
+		"the owner of the state knows no border and no backend"},
+	{"internal/rpc", []string{"gen/reparto/v1", "internal/dispatch", "internal/task"}, []string{"os"},
+		"the gRPC border decides nothing, so it does not know the core"},
+	{"internal/legacy", []string{"client", "worker"}, []string{"reparto/gen/..."},
+		"the text adapter is a gRPC client like any other"},
+	{"internal/server", []string{"internal/dispatch", "internal/rpc", "internal/legacy"}, []string{"reparto/gen/...", "os"},
+		"it only puts a balancer together"},
+	{"internal/functions", []string{"worker"}, grpcAndGen,
+		"built-in functions are handlers such as anybody writes"},
+	{"internal/classic", nil, grpcAndGen,
+		"the old lines are made of log records alone"},
+	{"internal/cli", []string{"internal/classic"}, []string{"reparto/gen/..."},
+		"what commands have in common is no part of what they do"},
+	{"internal/arch", nil, nil, "it reads the others as text"},
+	{"internal/bench", nil, nil, "it is tests only"},
+	{"internal/e2e", nil, nil, "it is tests only"},
+	{"client", []string{"gen/reparto/v1"}, []string{"reparto/internal/...", "os"},
+		"programs outside import it, and they can't import internal packages"},
+	{"worker", []string{"gen/reparto/v1"}, []string{"reparto/internal/..."},
+		"programs outside import it, and they can't import internal packages"},
+	{"gen/...", nil, []string{"reparto/internal/..."}, "only buf generate writes it"},
+	{"cmd/...", []string{"..."}, nil, "commands wire everything, and decide nothing"},
+}
+
+func TestImports(t *testing.T) {
+	used := map[string]bool{}
+	for file, imports := range sources(t) {
+		dir := path.Dir(file)
+		r := ruleFor(dir)
+		if r == nil {
+			t.Errorf("%s: the package has no rule; say in internal/arch who it may know, and why", dir)
+			continue
+		}
+		used[r.dir] = true
+		for _, p := range imports {
+			if sub, ours := strings.CutPrefix(p, module+"/"); ours && !matches(sub, r.ours) {
+				t.Errorf("%s imports %s, which %s may not: %s", file, p, r.dir, r.why)
+			}
+			if matches(p, r.never) {
+				t.Errorf("%s imports %s, which %s never does: %s", file, p, r.dir, r.why)
+			}
+			if p == "testing" {
+				t.Errorf("%s imports testing outside a test", file)
+			}
+		}
+	}
+	for _, r := range rules {
+		if !used[r.dir] && r.why != "it is tests only" {
+			t.Errorf("the rule for %s is about nothing", r.dir)
+		}
+	}
+}
+
+// TestTheRulesBite holds the rules against imports that must not pass.
+func TestTheRulesBite(t *testing.T) {
+	for _, c := range []struct{ dir, imports string }{
+		{"internal/balance", "sync"},
+		{"internal/balance", "net/http"},
+		{"internal/dispatch", "google.golang.org/grpc"},
+		{"client", "reparto/internal/task"},
+	} {
+		if r := ruleFor(c.dir); r == nil || !matches(c.imports, r.never) {
+			t.Errorf("%s may import %s", c.dir, c.imports)
+		}
+	}
+	for _, c := range []struct{ dir, imports string }{
+		{"internal/rpc", "internal/balance"},
+		{"internal/legacy", "internal/dispatch"},
+		{"internal/task", "internal/balance"},
+	} {
+		if r := ruleFor(c.dir); r == nil || matches(c.imports, r.ours) {
+			t.Errorf("%s may import %s", c.dir, c.imports)
+		}
+	}
+}
+
+func ruleFor(dir string) *rule {
+	for i := range rules {
+		if matches(dir, []string{rules[i].dir}) {
+			return &rules[i]
+		}
+	}
+	return nil
+}
+
+// matches reports whether p is one of the patterns: a path, or a subtree with
+// "/..." that includes its root; "..." is everything.
+func matches(p string, patterns []string) bool {
+	for _, pattern := range patterns {
+		root, subtree := strings.CutSuffix(pattern, "...")
+		root = strings.TrimSuffix(root, "/")
+		if p == root || subtree && (root == "" || strings.HasPrefix(p, root+"/")) {
+			return true
+		}
+	}
+	return false
+}
+
+// sources are the non-test Go files of the module and what each imports.
+func sources(t *testing.T) map[string][]string {
+	t.Helper()
+	root := filepath.Join("..", "..")
+	files := map[string][]string{}
+	err := filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && (d.Name() == "testdata" || strings.HasPrefix(d.Name(), ".") && p != root) {
+			return filepath.SkipDir
+		}
+		if !strings.HasSuffix(p, ".go") || strings.HasSuffix(p, "_test.go") {
+			return nil
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), p, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(root, p)
+		if err != nil {
+			return err
+		}
+		imports := []string{}
+		for _, spec := range f.Imports {
+			name, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				return err
+			}
+			imports = append(imports, name)
+		}
+		files[filepath.ToSlash(rel)] = imports
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}

@@ -122,18 +122,24 @@ func TestWhatIsNoEventIsShownFromWarnOn(t *testing.T) {
 // An event of a text client or worker is told by the adapter, and by the
 // balancer too, which knows it under the adapter's ids.
 func TestTheAdaptersIDsAreShownAsTheirPeersChoseThem(t *testing.T) {
-	const task, worker = "text.0a1b2c3d.12.345.task_x.y", "w@1@127.0.0.1:5.0a1b2c3d.7"
+	const task, worker = "text.0a1b2c3d.12.345.task_x.y", "w_1@127.0.0.1:5.0a1b2c3d.7"
 	expect(t, play(Options{}, func(log *slog.Logger) {
 		log.Debug("task received", "task_id", task, "remote", "pipe")
-		log.Debug("task assigned", "task_id", task, "worker_id", "w@127.0.0.1:5.0a1b2c3d.7")
-		log.Debug("result received", "task_id", task)
+		// To a text worker: the adapter tells, with the ids of its peers.
+		log.Debug("task assigned", "task_id", task, "worker_id", worker)
+		log.Debug("task assigned", "task_id", "task_x.y", "worker_id", "w@1", "balancer_task_id", task)
+		log.Debug("result received", "task_id", task, "worker_id", worker)
+		// To another: the balancer does.
+		log.Debug("task assigned", "task_id", task, "worker_id", "grpc-1")
+		log.Debug("result received", "task_id", task, "worker_id", "grpc-1")
 		log.Debug("result sent", "task_id", task)
 		log.Info("worker registered", "worker_id", worker, "remote", "pipe")
 		// Not the adapter's, for all that they look like it.
 		log.Debug("result sent", "task_id", "text.0a1b2c3d.12.x.y")
 		log.Info("worker registered", "worker_id", "me@host.example", "remote", "[::1]:7")
 	}), `
-[LOAD BALANCER] Tarea task_x.y asignada a worker w
+[LOAD BALANCER] Tarea task_x.y asignada a worker w@1
+[LOAD BALANCER] Tarea task_x.y asignada a worker grpc-1
 [LOAD BALANCER] Resultado recibido para tarea task_x.y
 [LOAD BALANCER] Resultado enviado al cliente para tarea text.0a1b2c3d.12.x.y
 [LOAD BALANCER] Worker registrado: me@host.example desde ('::1', 7, 0, 0)

@@ -29,15 +29,15 @@ func textWorkerID(id string) (own string, ok bool) {
 	return own, true
 }
 
-// isRepeated says whether the balancer tells what the adapter has told already,
-// better: the balancer's peer is the adapter, the adapter's is the program that
-// the line is about.
+// isRepeated says whether the balancer tells what the adapter beside it tells
+// too, and better: the balancer's peer is the adapter, the adapter's is the
+// program that the line is about.
 func (e event) isRepeated() bool {
 	switch e.message {
 	case "task received", "result sent":
 		_, ok := textTaskID(e.get("task_id"))
 		return ok
-	case "worker connected", "worker registered":
+	case "task assigned", "result received", "worker connected", "worker registered":
 		_, ok := textWorkerID(e.get("worker_id"))
 		return ok
 	}

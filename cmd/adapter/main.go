@@ -1,0 +1,151 @@
+// Command adapter serves programs that speak the old text protocol, as a process
+// of its own beside a balancer somewhere else.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
+
+	"reparto/internal/classic"
+	"reparto/internal/cli"
+	"reparto/internal/legacy"
+)
+
+func main() { os.Exit(cli.Main(run)) }
+
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	return cli.Run(ctx, newCommand(), args, stdin, stdout, stderr)
+}
+
+const long = `adapter serves programs that speak the old text protocol: clients on one port,
+workers on another. To the balancer it is a gRPC client and a gRPC worker like
+any other. A balancer can do the same by itself; a process of its own lets the
+old programs stay on their machine, or have their ports on several.
+
+When the balancer is away, text clients' tasks wait for it up to
+--connect-timeout, and text workers are registered again when it is back.
+
+SIGTERM or Ctrl-C makes it take nothing new, let what is under way finish within
+--drain-timeout, and exit 0. A second one ends it at once.
+
+Exit codes: 0 asked to stop, 1 something broke, 2 wrong usage, 3 a port is in
+use.`
+
+const examples = `  adapter --balancer balancer.example:9090
+  adapter --legacy-workers ''                       # for clients alone
+  adapter --legacy-clients 0.0.0.0:8888 --legacy-function invoices.total
+  adapter --log classic`
+
+// flags are what the command line says.
+type flags struct {
+	balancer string
+	legacy   legacy.Options
+	log      *cli.Log
+}
+
+func newCommand() *cobra.Command {
+	var f flags
+	c := &cobra.Command{
+		Use:     "adapter [flags]",
+		Short:   "Serve programs that speak the old text protocol",
+		Long:    long,
+		Example: examples,
+		Args:    cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return f.serve(c.Context(), c.OutOrStdout(), c.ErrOrStderr())
+		},
+	}
+	s := c.Flags()
+	s.SortFlags = false
+	s.StringVarP(&f.balancer, "balancer", "b", cli.DefaultBalancer, "the balancer's `HOST:PORT`")
+	o := &f.legacy
+	s.StringVar(&o.ClientAddress, "legacy-clients", "localhost:8888", "where to listen for text clients; '' turns it off")
+	s.StringVar(&o.WorkerAddress, "legacy-workers", "localhost:8889", "where to listen for text workers; '' turns it off")
+	s.StringVar(&o.Function, "legacy-function", "sum", "the function of text tasks and text workers")
+	s.IntVar(&o.MaxLine, "legacy-max-line", 1<<20, "bytes in a line of text; a longer one ends its connection")
+	s.IntVar(&o.MaxConnections, "legacy-max-connections", 10_000, "connections to each text port")
+	s.IntVar(&o.MaxInFlight, "legacy-max-in-flight", 1024, "tasks without a result for each text client; at that number it is not read from")
+	s.IntVar(&o.MaxInFlightBytes, "legacy-max-in-flight-bytes", 16<<20, "bytes of these; one task may always pass")
+	s.DurationVar(&o.WorkerTaskTimeout, "legacy-task-timeout", 0, "how long a text worker may take for a task before its connection is ended; 0 is no limit")
+	s.DurationVar(&o.Quiet, "legacy-quiet", 50*time.Millisecond, "how long a peer is silent after a message without a line feed that is complete")
+	s.DurationVar(&o.AckGap, "legacy-ack-gap", 100*time.Millisecond, "the time between ACK and a worker's first assignment; 0: none")
+	s.DurationVar(&o.ResultGap, "legacy-result-gap", time.Millisecond, "the least time between two results to one client; 0: none")
+	s.DurationVar(&o.MessageTimeout, "legacy-message-timeout", 10*time.Second, "how long a message may take from its first byte to its last")
+	s.DurationVar(&o.WriteTimeout, "legacy-write-timeout", 10*time.Second, "how long a peer may leave a message unread")
+	s.DurationVar(&o.KeepAlive, "legacy-keepalive", 15*time.Second, "how often a silent peer is probed; 0: never")
+	s.DurationVar(&o.TaskTimeout, "timeout", 24*time.Hour, "how long a text client's task may take in all, up to 24h")
+	s.DurationVar(&o.ConnectTimeout, "connect-timeout", 20*time.Second, "how long a text client's task may wait for the balancer")
+	s.DurationVar(&o.DrainTimeout, "drain-timeout", 30*time.Second, "how long what is under way may go on once it is to stop; 0: not at all")
+	s.BoolVar(&o.Idempotent, "idempotent", false, "text tasks may run twice without harm: submit them again when the balancer was lost")
+	f.log = cli.AddLogFlags(s, slog.LevelInfo)
+	return c
+}
+
+// check says what is wrong in the words of the command line, and turns 0 into
+// what legacy.Options take for none. Bounds beyond that are theirs.
+func (f *flags) check() error {
+	if err := cli.CheckTarget(f.balancer); err != nil {
+		return fmt.Errorf("--balancer: %w", err)
+	}
+	o := &f.legacy
+	if o.ClientAddress == "" && o.WorkerAddress == "" {
+		return errors.New("--legacy-clients and --legacy-workers are both turned off; nothing is left to do")
+	}
+	for name, d := range map[string]time.Duration{
+		"legacy-quiet": o.Quiet, "legacy-message-timeout": o.MessageTimeout, "legacy-write-timeout": o.WriteTimeout,
+		"timeout": o.TaskTimeout, "connect-timeout": o.ConnectTimeout,
+	} {
+		if d <= 0 {
+			return fmt.Errorf("--%s is %v; give more than 0", name, d)
+		}
+	}
+	for name, n := range map[string]int{
+		"legacy-max-line": o.MaxLine, "legacy-max-connections": o.MaxConnections,
+		"legacy-max-in-flight": o.MaxInFlight, "legacy-max-in-flight-bytes": o.MaxInFlightBytes,
+	} {
+		if n <= 0 {
+			return fmt.Errorf("--%s is %d; give more than 0", name, n)
+		}
+	}
+	for name, d := range map[string]*time.Duration{
+		"legacy-ack-gap": &o.AckGap, "legacy-result-gap": &o.ResultGap, "legacy-keepalive": &o.KeepAlive, "drain-timeout": &o.DrainTimeout,
+	} {
+		if *d < 0 {
+			return fmt.Errorf("--%s is %v; give a time, or 0 for none", name, *d)
+		}
+		if *d == 0 {
+			*d = -1
+		}
+	}
+	return nil
+}
+
+// serve runs an adapter until ctx ends.
+func (f *flags) serve(ctx context.Context, stdout, stderr io.Writer) error {
+	if err := f.check(); err != nil {
+		return cli.Exit(cli.Usage, err)
+	}
+	f.legacy.Log = f.log.Logger(stdout, stderr, classic.Options{Role: classic.LoadBalancer})
+	a, err := legacy.Listen(f.legacy)
+	if err != nil {
+		if _, network := errors.AsType[*net.OpError](err); !network {
+			err = cli.Exit(cli.Usage, err)
+		}
+		return err
+	}
+	conn, err := grpc.NewClient(f.balancer, cli.DialOptions()...)
+	if err != nil {
+		return errors.Join(cli.Usagef("the balancer's address %q: %w", f.balancer, err), a.Close())
+	}
+	defer func() { _ = conn.Close() }() // it was in use until here: there is nothing to fail
+	return a.Serve(ctx, conn)
+}

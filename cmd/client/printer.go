@@ -11,7 +11,7 @@ import (
 	"sync"
 	"unicode/utf8"
 
-	"google.golang.org/grpc/status"
+	rpccode "google.golang.org/genproto/googleapis/rpc/code"
 
 	"reparto/client"
 	"reparto/internal/cli"
@@ -152,16 +152,7 @@ func (p *printer) object(e *entry) *object {
 }
 
 // code names a status as the contract does: INVALID_ARGUMENT.
-func code(err *client.Error) string {
-	var b strings.Builder
-	for i, r := range status.Code(err).String() {
-		if i > 0 && 'A' <= r && r <= 'Z' {
-			b.WriteByte('_')
-		}
-		b.WriteRune(r)
-	}
-	return strings.ToUpper(b.String())
-}
+func code(err *client.Error) string { return rpccode.Code(err.Code).String() }
 
 // explain is an error with all that is known of it, for people.
 func explain(err error) string {

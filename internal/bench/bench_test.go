@@ -36,6 +36,8 @@ var rows = []row{
 	{"unary", "balancer", "sdk", "unary", "relay-unary"},
 	{"unary-raw-worker", "balancer", "raw", "unary", "relay-unary"},
 	{"relay-framed", "relay", "raw", "framed", ""},
+	{"sdk", "balancer", "sdk", "sdk", "relay-framed"},
+	{"sdk-raw-worker", "balancer", "raw", "sdk", "relay-framed"},
 	{"framed", "balancer", "sdk", "framed", "relay-framed"},
 	{"framed-raw-worker", "balancer", "raw", "framed", "relay-framed"},
 }

@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"reparto/client"
 	pb "reparto/gen/reparto/v1"
 	"reparto/internal/cli"
 )
@@ -55,6 +56,12 @@ func open(ctx context.Context, conn *grpc.ClientConn, c config) (call, func(), e
 			return nil, nil, err
 		}
 		return f.call, func() {}, nil
+	case "sdk":
+		sdk := client.New(conn)
+		return func(ctx context.Context, _ uint64) ([]byte, error) {
+			out, err := sdk.Submit(ctx, client.Task{Function: function, Payload: payload})
+			return out.Result, err
+		}, func() { sdk.Close() }, nil
 	}
 	return nil, nil, fmt.Errorf("no client of kind %q", c.Kind)
 }
@@ -74,14 +81,17 @@ func (l *load) run(ctx context.Context, c config, say func(string, any)) error {
 	defer cancel(nil)
 	counts := make([]histogram, c.InFlight)
 	var wg sync.WaitGroup
-	for i := range counts {
-		wg.Go(func() {
-			if err := l.caller(ctx, uint64(i), &counts[i]); err != nil {
-				cancel(err)
-			}
-		})
+	goOn := func() {
+		for i := range counts {
+			wg.Go(func() {
+				if err := l.caller(ctx, uint64(i), &counts[i]); err != nil {
+					cancel(err)
+				}
+			})
+		}
 	}
 	if l.endless {
+		goOn()
 		sleep(ctx, time.Duration(c.Warmup)*time.Millisecond)
 	}
 	say("go", nil)
@@ -89,16 +99,15 @@ func (l *load) run(ctx context.Context, c config, say func(string, any)) error {
 	began := time.Now()
 	if l.endless {
 		sleep(ctx, time.Duration(c.Window)*time.Millisecond)
-	} else {
-		wg.Wait()
-	}
-	l.measuring.Store(false)
-	took := time.Since(began)
-	var all histogram
-	if l.endless {
+		l.measuring.Store(false)
 		l.stopped.Store(true)
+	} else { // every task counts
+		goOn()
 		wg.Wait()
 	}
+	took := time.Since(began)
+	wg.Wait()
+	var all histogram
 	for i := range counts {
 		all.add(&counts[i])
 	}

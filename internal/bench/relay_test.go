@@ -10,7 +10,7 @@ import (
 
 	pb "reparto/gen/reparto/v1"
 	"reparto/internal/dispatch"
-	"reparto/internal/rpc"
+	"reparto/internal/server"
 )
 
 // frameTasks is how many tasks travel in a frame at most.
@@ -19,14 +19,12 @@ const frameTasks = dispatch.MaxFrameTasks
 // runBalancer is the balancer: what the binary assembles, without its flags and
 // its text ports.
 func runBalancer(ctx context.Context, _ config, say func(string, any)) error {
-	d, err := dispatch.Open(dispatch.Options{})
+	s, err := server.Listen(server.Options{Address: "127.0.0.1:0"})
 	if err != nil {
 		return err
 	}
-	defer d.Close()
-	s := rpc.NewServer(d, rpc.Options{})
-	defer s.Close()
-	return serve(ctx, s, say)
+	say("listening", s.Addr().String())
+	return s.Run(ctx)
 }
 
 // runRelay serves the same services with no logic: no queue, no ids, no limits,
@@ -40,10 +38,6 @@ func runRelay(ctx context.Context, _ config, say func(string, any)) error {
 	defer s.Stop()
 	pb.RegisterTaskServiceServer(s, relayTasks{relay: r})
 	pb.RegisterWorkerServiceServer(s, relayWorkers{relay: r})
-	return serve(ctx, s, say)
-}
-
-func serve(ctx context.Context, s interface{ Serve(net.Listener) error }, say func(string, any)) error {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err

@@ -163,7 +163,6 @@ func serverOptions(o Options) []grpc.ServerOption {
 		grpc.MaxRecvMsgSize(o.MaxMessage),
 		grpc.StaticStreamWindowSize(1 << 20),
 		grpc.StaticConnWindowSize(1 << 20),
-		grpc.SharedWriteBuffer(true),
 		grpc.NumStreamWorkers(uint32(o.Workers)),
 		grpc.WaitForHandlers(true), // so that Close leaves nobody behind
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 20 * time.Second}),

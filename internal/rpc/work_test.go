@@ -208,16 +208,22 @@ func TestBrokenWorkersTasksMove(t *testing.T) {
 }
 
 func TestHeartbeats(t *testing.T) {
-	h := serve(t, dispatch.Options{Heartbeat: 20 * time.Millisecond}, Options{})
+	h := serve(t, dispatch.Options{Heartbeat: 300 * time.Millisecond}, Options{})
 	w := h.worker("w1", 1, "f")
-	for range 5 { // nothing else is said in either direction
+	for range 2 { // nothing else is said in either direction
 		f, err := w.stream.Recv()
 		if err != nil || f.Heartbeat == nil || len(f.AssignTasks)+len(f.CancelTasks) > 0 {
 			t.Fatalf("%v, %v; want a heartbeat", f, err)
 		}
 		w.send(&pb.WorkRequest{Heartbeat: &pb.Heartbeat{}})
 	}
+}
+
+func TestSilentWorkerIsToldSo(t *testing.T) {
+	h := serve(t, dispatch.Options{Heartbeat: 20 * time.Millisecond}, Options{})
+	w := h.worker("w1", 1, "f") // it reads, and never says a word
 	wants(t, w.end(), wire{codes.Aborted, "WORKER_SILENT", "", true})
+	h.eventually("the session is gone", func() bool { return h.d.Info().Sessions == 0 })
 }
 
 func TestWorkerThatDrainsGetsItsEcho(t *testing.T) {

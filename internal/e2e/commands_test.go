@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"net"
 	"os/exec"
@@ -138,20 +140,26 @@ func TestNetcat(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, args := range [][]string{{host, port}, {"-N", host, port}} {
-		cmd := exec.Command(nc, args...)
-		stdin, err := cmd.StdinPipe()
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		cmd := exec.CommandContext(ctx, nc, args...)
+		cmd.Stdin = strings.NewReader("TASK|t1|1,2,3,4,5\n")
+		out, err := cmd.StdoutPipe()
 		if err != nil {
 			t.Fatal(err)
 		}
-		var out bytes.Buffer
-		cmd.Stdout = &out
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		fmt.Fprint(stdin, "TASK|t1|1,2,3,4,5\n")
-		stdin.Close() // as printf … | nc does: nc ends when the balancer closes
-		if err := cmd.Wait(); err != nil || out.String() != "RESULT|t1|15\n" {
-			t.Errorf("nc %v: %v, %q", args, err, out.String())
+		line, err := bufio.NewReader(out).ReadString('\n')
+		if line != "RESULT|t1|15\n" {
+			t.Errorf("nc %v: got %q, %v", args, line, err)
 		}
+		if args[0] == "-N" { // it closes its side; the balancer then closes the other
+			if err := cmd.Wait(); err != nil {
+				t.Errorf("nc -N: %v", err)
+			}
+		}
+		cancel() // without -N it would stay for more
+		cmd.Wait()
 	}
 }

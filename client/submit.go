@@ -19,7 +19,6 @@ type call struct {
 	number   uint64 // 0 until it has a slot
 	deadline time.Time
 	since    time.Time // when it began to wait for a connection
-	resend   time.Time // not before
 	sent     bool
 	settled  bool
 

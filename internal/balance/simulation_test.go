@@ -61,7 +61,6 @@ type simTask struct {
 	ref          Ref
 	ends         int
 	attempts     int
-	running      *simAssignment // the one that counts
 }
 
 // simWorker is a worker program: it lives on when its session ends.

@@ -33,7 +33,6 @@ func runRelay(ctx context.Context, _ config, say func(string, any)) error {
 	r := &relay{}
 	s := grpc.NewServer(
 		grpc.StaticStreamWindowSize(1<<20), grpc.StaticConnWindowSize(1<<20),
-		grpc.SharedWriteBuffer(true), grpc.NumStreamWorkers(1024), grpc.MaxRecvMsgSize(16<<20),
 	)
 	defer s.Stop()
 	pb.RegisterTaskServiceServer(s, relayTasks{relay: r})

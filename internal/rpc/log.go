@@ -43,6 +43,13 @@ func (l *taskLog) received(ctx context.Context, t *task.Task) {
 	l.log.DebugContext(ctx, "task received", "task_id", t.ID, "remote", remote)
 }
 
+// worker tells of a worker that dialled in over the network.
+func (l *taskLog) worker(ctx context.Context, remote string) {
+	if _, tcp := ctx.Value(connKey{}).(*connection); l.on && tcp {
+		l.log.DebugContext(ctx, "worker connected", "remote", remote)
+	}
+}
+
 func (l *taskLog) sent(id string) {
 	if l.on {
 		l.log.Debug("result sent", "task_id", id)

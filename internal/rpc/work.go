@@ -25,6 +25,7 @@ type workService struct {
 	workers Workers
 	limits  limits
 	opt     Options
+	log     *taskLog
 	ack     *pb.Ack // what every Ack says
 	events  *lifecycle
 }
@@ -90,6 +91,7 @@ func (s *workService) register(stream pb.WorkerService_WorkServer) (*dispatch.Se
 	if p, ok := peer.FromContext(stream.Context()); ok {
 		address = p.Addr.String()
 	}
+	s.log.worker(stream.Context(), address)
 	ses, err := s.workers.Attach(registrationFromWire(r, address))
 	if err != nil {
 		return nil, refuse(err)

@@ -318,9 +318,9 @@ func (f *frame) letGo() {
 // and are settled.
 func (c *Client) fill(s *session, f *frame) (over []*call) {
 	f.req.Tasks, f.req.CancelNumbers = f.tasks[:0], f.req.CancelNumbers[:0]
-	now := time.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	now := time.Now()
 	f.req.CancelNumbers = append(f.req.CancelNumbers, c.cancels...)
 	c.cancels = c.cancels[:0]
 	size, taken := 0, 0
@@ -382,11 +382,11 @@ func (s *session) convert(to *pb.StreamTask, k *call, now time.Time) {
 		return
 	}
 	left := max(millis(k.deadline.Sub(now)), 1)
-	if t.Timeout <= 0 { // the context's deadline is no wish for so long a time
-		left = min(left, s.limits.GetMaxTimeoutMs())
-	}
-	if t.Timeout >= 0 {
-		to.TimeoutMs = left
+	switch {
+	case t.Timeout > 0:
+		to.TimeoutMs = min(left, to.TimeoutMs)
+	case t.Timeout == 0: // the context's deadline is no wish for so long a time
+		to.TimeoutMs = min(left, s.limits.GetMaxTimeoutMs())
 	}
 }
 

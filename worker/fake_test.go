@@ -25,6 +25,8 @@ type balancer struct {
 	pb.UnimplementedWorkerServiceServer
 	conn  *grpc.ClientConn
 	talks chan *talk
+	deaf  atomic.Bool // it reads no more than the registration
+	limbo atomic.Bool // dialling it goes on and on
 
 	mu     sync.Mutex
 	lis    *bufconn.Listener // nil while it is down
@@ -53,6 +55,10 @@ func newBalancer(t testing.TB) *balancer {
 	b.up()
 	conn, err := grpc.NewClient("passthrough:///balancer", grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+			if b.limbo.Load() {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
 			b.mu.Lock()
 			lis := b.lis
 			b.mu.Unlock()
@@ -98,6 +104,10 @@ func (b *balancer) Work(stream pb.WorkerService_WorkServer) error {
 	k.register = first.GetRegister()
 	go func() {
 		defer close(k.in)
+		if b.deaf.Load() {
+			<-stream.Context().Done()
+			return
+		}
 		for {
 			m, err := stream.Recv()
 			if err != nil {

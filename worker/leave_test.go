@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -117,7 +118,11 @@ func TestLeavingDeliversResultsOverANewSession(t *testing.T) {
 		close(g.open)
 		synctest.Wait()
 		b.up()
+		began := time.Now()
 		k = b.accept(t)
+		if took := time.Since(began); took > 1300*time.Millisecond {
+			t.Errorf("a leaving worker waited %v with its results", took)
+		}
 		if got := k.register.GetSlots(); got != 1 {
 			t.Errorf("a leaving worker with one task asks for %d slots", got)
 		}
@@ -184,6 +189,82 @@ func TestAHungHandlerIsWaitedForAfterAnError(t *testing.T) {
 		close(g.open)
 		if err := w.result(); status.Code(err) != codes.PermissionDenied {
 			t.Errorf("Run returned %v", err)
+		}
+	})
+}
+
+func TestLeavingGivesUpOnABalancerThatDoesNotAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, g := newBalancer(t), newGate()
+		w := start(t, b, Handlers{"g": g.handle}, Options{})
+		k := b.accept(t)
+		k.assign("g", 1)
+		<-g.entered
+		b.hold(k)
+		w.stop()
+		synctest.Wait()
+		close(g.open)
+		b.knock(t).end <- status.Error(codes.Unavailable, "later") // it dialled while the handler ran
+		k = b.knock(t)
+		began := time.Now()
+		time.Sleep(5 * time.Second)
+		k.end <- status.Error(codes.Unavailable, "later")
+		b.knock(t) // and now there is no answer at all
+		if err := w.result(); err == nil || !strings.Contains(err.Error(), "no connection to deliver results on") {
+			t.Errorf("Run returned %v", err)
+		}
+		if took := time.Since(began); took > 10*time.Second || took < 9*time.Second {
+			t.Errorf("took %v", took)
+		}
+	})
+}
+
+func TestLeavingGoesOnWhileABalancerIsThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, open := newBalancer(t), make(chan struct{})
+		w := start(t, b, Handlers{"big": func(context.Context, Task) ([]byte, error) {
+			<-open
+			return make([]byte, 600<<10), nil // two don't fit into a frame
+		}}, Options{Slots: 3})
+		k := b.accept(t)
+		k.assign("big", 1, 2, 3)
+		b.hold(k)
+		close(open)
+		synctest.Wait()
+		w.stop()
+		b.deaf.Store(true)
+		k = b.accept(t)              // the first result gets stuck on its way, the second in Send
+		time.Sleep(14 * time.Second) // longer than without any connection
+		b.deaf.Store(false)
+		k.end <- status.Error(codes.Unavailable, "bye")
+		k = b.accept(t)
+		if n := len(k.register.GetRunning()); n != 2 {
+			t.Errorf("lists %d tasks as running, want those whose result was not sent", n)
+		}
+		k.drained()
+		for range 2 {
+			if r := k.answer(); len(r.GetResult()) != 600<<10 {
+				t.Errorf("answered with %d bytes", len(r.GetResult()))
+			}
+		}
+		k.sayDrain(0)
+		k.gone()
+		k.end <- nil
+		w.wantNil()
+	})
+}
+
+func TestLeavingInTheMiddleOfADial(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBalancer(t)
+		b.limbo.Store(true)
+		w := start(t, b, Handlers{"echo": echo}, Options{})
+		time.Sleep(time.Second)
+		w.stop()
+		began := time.Now()
+		w.wantNil()
+		if took := time.Since(began); took > 0 {
+			t.Errorf("took %v to leave", took)
 		}
 	})
 }

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 
 	"strings"
 	"testing"
@@ -174,6 +175,18 @@ func TestABalancerThatBreaksTheContractIsLeft(t *testing.T) {
 type discard struct{ testing.TB }
 
 func (discard) Errorf(string, ...any) {}
+
+func TestAnAbandonedWorkerAnswersNothing(t *testing.T) {
+	lost := errors.New("lost")
+	var told error
+	p := poolWith(t, 1)
+	p.abandoned = func(err error) { told = err }
+	p.abandon(lost)
+	f := &frame{}
+	if p.take(f, limitsOf(nil)); !f.empty() || told != lost {
+		t.Errorf("takes %v, told %v", tokensOf(f), told)
+	}
+}
 
 func TestClaimsThatDoNotFitAreLeftOut(t *testing.T) {
 	p := newPool(t.Context(), Handlers{}, &Options{Slots: 100}, nil)

@@ -48,6 +48,31 @@ func TestProgressReachesTheBalancer(t *testing.T) {
 	})
 }
 
+func TestProgressIsToldAgainAndAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, step := newBalancer(t), make(chan string)
+		w := start(t, b, Handlers{"f": func(ctx context.Context, _ Task) ([]byte, error) {
+			for message := range step {
+				ReportProgress(ctx, 50, message)
+			}
+			return nil, nil
+		}}, Options{})
+		k := b.accept(t)
+		k.assign("f", 7)
+		for _, message := range []string{"reading", "writing", "writing"} {
+			step <- message
+			if got := k.reports()[7]; len(got) != 1 || got[0].GetMessage() != message {
+				t.Errorf("told %v, want %s", got, message)
+			}
+		}
+		close(step)
+		k.answer()
+		w.stop()
+		k.goodbye()
+		w.wantNil()
+	})
+}
+
 func TestTheLastWordOfProgressCounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, g := newBalancer(t), newGate()

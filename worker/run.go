@@ -74,6 +74,9 @@ func (r *runner) serve(ctx, base context.Context) error {
 	}
 	var deliverBy time.Time // the end of patience without a connection, once set
 	for {
+		if deliverBy.IsZero() && r.onlyDelivers(ctx) {
+			deliverBy = time.Now().Add(deliveryTimeout)
+		}
 		end := r.session(ctx, base, deliverBy)
 		if base.Err() != nil {
 			return context.Cause(base)
@@ -89,9 +92,6 @@ func (r *runner) serve(ctx, base context.Context) error {
 		}
 		if end.registered {
 			deliverBy = time.Time{}
-		}
-		if r.onlyDelivers(ctx) && deliverBy.IsZero() {
-			deliverBy = time.Now().Add(deliveryTimeout)
 		}
 		if !deliverBy.IsZero() && !time.Now().Before(deliverBy) {
 			return fmt.Errorf("%w for %v: %w", errUndeliverable, deliveryTimeout, end.err)

@@ -49,7 +49,8 @@ func (f *framer) space() []byte {
 		f.start, f.buf = 0, f.buf[:n]
 	}
 	if len(f.buf) == cap(f.buf) {
-		// One byte over the limit shows that there is no line feed within it.
+		// Never more than one byte over the limit: that shows that there is no line
+		// feed within it, and leaves no room for a longer line that has one.
 		size := min(max(firstBuffer, 2*cap(f.buf)), f.max+1)
 		f.buf = append(make([]byte, 0, size), f.buf...)
 	}
@@ -72,10 +73,6 @@ func (f *framer) line() (line []byte, ok bool, err error) {
 		return nil, false, nil
 	}
 	end := f.scanned + i
-	if end-f.start > f.max {
-		f.scanned = end // the same answer if asked again
-		return nil, false, errOverlong
-	}
 	line = f.buf[f.start:end:end]
 	f.start, f.scanned = end+1, end+1
 	return line, true, nil

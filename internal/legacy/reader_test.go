@@ -3,6 +3,10 @@ package legacy
 import (
 	"bufio"
 	"context"
+	"io"
+	"net"
+	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -123,4 +127,53 @@ func TestClientSlowLorisEndsItsConnectionOnly(t *testing.T) {
 	other.send("TASK|t1|1\n")
 	other.want("RESULT|t1|1\n")
 	h.counts(func(n Counters) bool { return n.Slow == 2 && n.Tasks == 1 })
+}
+
+// scripted is a connection whose reads return, in turn, what is in the script;
+// "" is a deadline that passed.
+type scripted struct {
+	net.Conn
+	script []string
+}
+
+func (c *scripted) SetReadDeadline(time.Time) error { return nil }
+
+func (c *scripted) Read(b []byte) (int, error) {
+	if len(c.script) == 0 {
+		return 0, io.EOF
+	}
+	s := c.script[0]
+	c.script = c.script[1:]
+	if s == "" {
+		return 0, os.ErrDeadlineExceeded
+	}
+	return copy(b, s), nil
+}
+
+func TestReaderLooksAgainBeforeItTakesAPauseForAnEnd(t *testing.T) {
+	o, err := Options{ClientAddress: ":0"}.validate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range []struct {
+		script []string
+		want   []string
+	}{
+		{[]string{"TASK|t1|1", "", ",2\n"}, []string{"TASK|t1|1,2"}}, // was waiting while nobody looked
+		{[]string{"TASK|t1|1", "", "", ",2\n"}, []string{"TASK|t1|1", ",2"}},
+		{[]string{"TASK|t1", "", "", "|1\nTASK|t2|2"}, []string{"TASK|t1|1", "TASK|t2|2"}},
+	} {
+		r := newReader(&scripted{script: x.script}, &o)
+		var got []string
+		for {
+			line, err := r.next()
+			if err != nil {
+				break
+			}
+			got = append(got, string(line))
+		}
+		if !slices.Equal(got, x.want) {
+			t.Errorf("%q: got %q, want %q", x.script, got, x.want)
+		}
+	}
 }

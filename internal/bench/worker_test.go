@@ -78,7 +78,11 @@ func runSessions(ctx context.Context, c config, say func(string, any)) error {
 		}
 		defer conn.Close()
 		for range min(c.PerConn, c.Sessions-i) {
-			limit <- struct{}{}
+			select {
+			case limit <- struct{}{}:
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
 			wg.Go(func() {
 				err := rawWorker(ctx, conn, 1, func() { <-limit; ready <- struct{}{} })
 				if err != nil {

@@ -87,9 +87,11 @@ func (p *printer) remember(e *entry) {
 // flush shows what was printed.
 func (p *printer) flush() error {
 	if p.out.Buffered() > 0 {
-		p.bar.hide()
+		p.bar.hideForResults()
 	}
-	return p.out.Flush()
+	err := p.out.Flush()
+	p.bar.show()
+	return err
 }
 
 // finish shows the rest, and returns what the command ends with.

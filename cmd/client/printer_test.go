@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"errors"
-	"strings"
 	"testing"
 
 	"google.golang.org/grpc/codes"
@@ -39,29 +38,4 @@ func TestSummaryIsBounded(t *testing.T) {
 	if len(p.summary) != maxSummary || p.count != maxSummary+5 {
 		t.Errorf("%d results are kept of %d", len(p.summary), p.count)
 	}
-}
-
-func TestBarIsDrawnAndTakenAway(t *testing.T) {
-	var out bytes.Buffer
-	for _, total := range []int{-1, 3} {
-		out.Reset()
-		b := drawBar(&out, "sum", total)
-		b.add()
-		b.hide()
-		b.add()
-		b.close()
-		if !strings.Contains(out.String(), "sum") {
-			t.Errorf("it draws %q", &out)
-		}
-		if last := out.String()[strings.LastIndexByte(out.String(), '\r')+1:]; strings.TrimSpace(strings.ReplaceAll(last, "\x1b[2K", "")) != "" {
-			t.Errorf("%q is left on the line", last)
-		}
-	}
-	if newBar(&out, "sum", 100, true) != nil {
-		t.Error("there is a bar where nobody sees it")
-	}
-	var none *bar
-	none.add()
-	none.hide()
-	none.close()
 }

@@ -177,7 +177,7 @@ func (f *submitFlags) submit(ctx context.Context, function string, payloads []st
 	}
 	fromStdin := len(payloads) == 1 && payloads[0] == "-"
 	show := newPrinter(out, stderr, f, function)
-	show.bar = newBar(stderr, function, len(payloads), fromStdin)
+	show.bar = newBar(stdout, stderr, function, len(payloads), fromStdin)
 	return r.run(ctx, source(payloads, fromStdin, stdin), show)
 }
 

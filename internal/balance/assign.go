@@ -97,7 +97,8 @@ func (s *State) assign(now time.Time, e *entry, ses *Session) {
 	s.run(e, a)
 	ses.took(e.fn)
 	s.effects = append(s.effects, Effect{
-		Kind: Assign, Session: ses, Token: a.token, Attempt: a.attempt, Task: &e.task, TaskID: e.task.ID,
+		Kind: Assign, Session: ses, Token: a.token, Attempt: a.attempt, TaskID: e.task.ID,
+		Task: Work{e.task.Function, e.task.Payload, e.task.Metadata, e.task.Deadline},
 	})
 }
 

@@ -1,14 +1,17 @@
 package balance
 
-import "reparto/internal/task"
+import (
+	"time"
+
+	"reparto/internal/task"
+)
 
 // Kind is what an Effect asks for.
 type Kind uint8
 
 // The effects.
 const (
-	// Assign: send the session the task under Token. Task points into the
-	// State and is good until the next fact.
+	// Assign: send the session the task under Token.
 	Assign Kind = iota + 1
 	// CancelAssignment: tell the session that nobody wants Token any more.
 	CancelAssignment
@@ -27,9 +30,18 @@ type Effect struct {
 	Attempt int      // Assign
 	Reason  string   // CancelAssignment
 	TaskID  string   // CancelAssignment, Finish
-	Task    *task.Task
+	Task    Work         // Assign
 	Ref     Ref          // Finish
 	Outcome task.Outcome // Finish
+}
+
+// Work is what a worker must know of a task. It is a copy: the task may have its
+// outcome, and its place in the tables another task, before an Assign is taken.
+type Work struct {
+	Function string
+	Payload  []byte
+	Metadata map[string]string
+	Deadline time.Time
 }
 
 // Take returns the effects of the facts told since the last Take. The slice is

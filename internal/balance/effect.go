@@ -25,11 +25,11 @@ const (
 // Effect is something for the owner to do.
 type Effect struct {
 	Kind    Kind
-	Session *Session // Assign, CancelAssignment, Replaced
-	Token   uint64   // Assign, CancelAssignment
-	Attempt int      // Assign
-	Reason  string   // CancelAssignment
-	TaskID  string   // CancelAssignment, Finish
+	Session *Session     // Assign, CancelAssignment, Replaced
+	Token   uint64       // Assign, CancelAssignment
+	Attempt int          // Assign
+	Reason  string       // CancelAssignment
+	TaskID  string       // CancelAssignment, Finish
 	Task    Work         // Assign
 	Ref     Ref          // Finish
 	Outcome task.Outcome // Finish

@@ -28,13 +28,13 @@ func (s *State) Result(now time.Time, ses *Session, r *Result) {
 		return
 	}
 	e := a.entry
-	current := e != nil && e.current == a
+	current, attempt := e != nil && e.current == a, a.attempt
 	s.release(a)
 	ses.done++
 	switch {
 	case current:
 		e.current = nil
-		s.settle(now, ses, e, r)
+		s.settle(now, ses, e, attempt, r)
 	case e != nil:
 		e.forgetLate(a)
 		s.answerLate(now, ses, e, r)
@@ -61,40 +61,41 @@ func (s *State) answerLate(now time.Time, ses *Session, e *entry, r *Result) {
 	if e == nil || e.state.Terminal() || r.Failure != nil || e.ran(r.Token, r.Attempt) == nil {
 		return
 	}
-	s.succeed(now, ses, e, r)
+	s.succeed(now, ses, e, r.Attempt, r)
 }
 
-func (s *State) succeed(now time.Time, ses *Session, e *entry, r *Result) {
+func (s *State) succeed(now time.Time, ses *Session, e *entry, attempt int, r *Result) {
 	s.finish(now, e, task.Outcome{
-		State: task.Succeeded, Result: r.Output, Attempt: r.Attempt, WorkerID: ses.WorkerID,
+		State: task.Succeeded, Result: r.Output, Attempt: attempt, WorkerID: ses.WorkerID,
 	}, task.CancelSuperseded)
 }
 
-// settle takes the answer of the attempt that runs.
-func (s *State) settle(now time.Time, ses *Session, e *entry, r *Result) {
+// settle takes the answer of the attempt that runs. Its number is the one that
+// was given out, whatever the worker says.
+func (s *State) settle(now time.Time, ses *Session, e *entry, attempt int, r *Result) {
 	f := r.Failure
 	switch {
 	case f == nil:
-		s.succeed(now, ses, e, r)
+		s.succeed(now, ses, e, attempt, r)
 	case f.Reason == task.ReasonWorkerLost, f.Reason == task.ReasonCancelled:
 		// Nobody asked it to stop: the worker gives the task back.
-		e.past = append(e.past, pastAttempt{r.Token, r.Attempt, true})
+		e.goneBy(r.Token, attempt, true)
 		fn := e.fn
-		s.lose(now, e, ses.WorkerID)
+		s.lose(now, e, attempt, ses.WorkerID)
 		s.pump(now, fn)
 	default:
-		s.fail(now, e, ses.WorkerID, f)
+		s.fail(now, e, attempt, ses.WorkerID, f)
 	}
 }
 
 // fail ends an attempt with a failure, and the task too unless it may be tried
 // again in time.
-func (s *State) fail(now time.Time, e *entry, workerID string, f *task.Failure) {
+func (s *State) fail(now time.Time, e *entry, attempt int, workerID string, f *task.Failure) {
 	e.failed++
 	at := now.Add(s.backoff(e.failed, f.RetryAfter))
 	if !f.Retry || e.failed >= e.task.MaxAttempts || !at.Before(e.task.Deadline) {
 		s.finish(now, e, task.Outcome{
-			State: task.Failed, Failure: f, Attempt: e.attempt, WorkerID: workerID,
+			State: task.Failed, Failure: f, Attempt: attempt, WorkerID: workerID,
 		}, task.CancelSuperseded)
 		return
 	}
@@ -133,11 +134,11 @@ func (s *State) due(now time.Time, e *entry) {
 func (s *State) timeOut(now time.Time, e *entry) {
 	a := e.current
 	worker := a.session.WorkerID
-	e.past = append(e.past, pastAttempt{a.token, a.attempt, false})
+	e.goneBy(a.token, a.attempt, false)
 	e.late = append(e.late, a)
 	e.current = nil
 	s.stop(a, task.CancelAttemptTimeout)
-	s.fail(now, e, worker, &task.Failure{
+	s.fail(now, e, a.attempt, worker, &task.Failure{
 		Reason:  task.ReasonAttemptTimeout,
 		Message: fmt.Sprintf("attempt %d took longer than its %v at worker %s", a.attempt, e.task.AttemptTimeout, worker),
 		Retry:   true,
@@ -146,7 +147,7 @@ func (s *State) timeOut(now time.Time, e *entry) {
 
 // lose takes back a task whose worker is gone: to the head of its queue, unless
 // it has cost too many workers already.
-func (s *State) lose(now time.Time, e *entry, workerID string) {
+func (s *State) lose(now time.Time, e *entry, attempt int, workerID string) {
 	e.current = nil
 	e.lost++
 	switch {
@@ -154,7 +155,7 @@ func (s *State) lose(now time.Time, e *entry, workerID string) {
 		s.giveUp(now, e)
 	case e.lost >= s.opt.MaxLost:
 		s.finish(now, e, task.Outcome{
-			State: task.Failed, Attempt: e.attempt, WorkerID: workerID,
+			State: task.Failed, Attempt: attempt, WorkerID: workerID,
 			Failure: &task.Failure{
 				Reason:  task.ReasonWorkerLost,
 				Message: fmt.Sprintf("%d workers were lost while they ran it, the last was %s; not tried again", e.lost, workerID),

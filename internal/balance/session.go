@@ -152,6 +152,7 @@ func (s *State) claim(now time.Time, ses *Session) {
 			s.stop(a, task.CancelSuperseded)
 		case past.lost && (e.state == task.Queued || e.state == task.Scheduled):
 			e.lost-- // it was not
+			past.lost = false
 			s.run(e, a)
 		default: // a later attempt is due or runs; this one may still be faster
 			a.entry, a.function = e, e.fn.name
@@ -159,6 +160,16 @@ func (s *State) claim(now time.Time, ses *Session) {
 			s.stop(a, task.CancelSuperseded)
 		}
 	}
+}
+
+// goneBy remembers an attempt that no longer runs for e. One that was claimed
+// back goes by a second time and is still the same attempt.
+func (e *entry) goneBy(token uint64, attempt int, lost bool) {
+	if p := e.ran(token, attempt); p != nil {
+		p.lost = lost
+		return
+	}
+	e.past = append(e.past, pastAttempt{token, attempt, lost})
 }
 
 // ran finds an attempt of e that has gone by, or nil.
@@ -211,9 +222,9 @@ func (s *State) remove(now time.Time, ses *Session) {
 		case e.current != a:
 			e.forgetLate(a)
 		default:
-			e.past = append(e.past, pastAttempt{token, attempt, true})
+			e.goneBy(token, attempt, true)
 			fn := e.fn
-			s.lose(now, e, ses.WorkerID)
+			s.lose(now, e, attempt, ses.WorkerID)
 			if !slices.Contains(ses.gaveBack, fn) {
 				ses.gaveBack = append(ses.gaveBack, fn)
 			}

@@ -38,6 +38,8 @@ func (s *State) Result(now time.Time, ses *Session, r *Result) {
 	case e != nil:
 		e.forgetLate(a)
 		s.answerLate(now, ses, e, r)
+	default: // claimed while another session had it, which may be gone by now
+		s.answerLate(now, ses, s.byID[r.TaskID], r)
 	}
 	s.serve(now, ses)
 }

@@ -74,7 +74,8 @@ type Handlers map[string]Handler
 //   - the error that a handler gave to Abandon;
 //   - an error that says what was left behind, when ctx has ended and either
 //     DrainTimeout passed with handlers that did not stop or results that could
-//     not be delivered, or there was no connection to deliver results on.
+//     not be delivered, or, with a DrainTimeout of 0, nothing ran any more and
+//     for 10 s there was no connection to deliver results on.
 //
 // Any other trouble is logged and cured by dialling again, after a wait that
 // grows from 0.1 to 10 s, with jitter. Handlers run on meanwhile: the balancer

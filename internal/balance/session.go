@@ -101,7 +101,7 @@ func (s *State) Join(now time.Time, r Registration) *Session {
 	if old != nil {
 		s.pumpAll(now, old)
 	}
-	s.pumpAll(now, ses)
+	s.serve(now, ses)
 	return ses
 }
 

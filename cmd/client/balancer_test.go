@@ -62,12 +62,3 @@ func startBalancer(t *testing.T, handlers worker.Handlers) *balancer {
 
 // patience is far beyond what anything here takes.
 const patience = 30 * time.Second
-
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("it never came to be that %s", what)
-		}
-	}
-}

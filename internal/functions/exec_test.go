@@ -97,8 +97,8 @@ func TestExecOutputOverTheLimitFails(t *testing.T) {
 }
 
 // end starts a command that writes "ready" to a file, cancels it then, and
-// returns what came of it and after what time.
-func end(t *testing.T, command string, o ExecOptions) (err error, took time.Duration, pids []int) {
+// returns after what time it ended, and the processes that left their number.
+func end(t *testing.T, command string, o ExecOptions) (took time.Duration, pids []int) {
 	t.Helper()
 	dir := t.TempDir()
 	ctx, cancel := context.WithCancelCause(t.Context())
@@ -111,7 +111,7 @@ func end(t *testing.T, command string, o ExecOptions) (err error, took time.Dura
 		began = time.Now()
 		cancel(gone)
 	})
-	_, err = Exec("cd "+dir+"; "+command, o)(ctx, worker.Task{ID: "t1"})
+	_, err := Exec("cd "+dir+"; "+command, o)(ctx, worker.Task{ID: "t1"})
 	if !errors.Is(err, gone) {
 		t.Errorf("%s: got %v, want the context's cause", command, err)
 	}
@@ -122,7 +122,7 @@ func end(t *testing.T, command string, o ExecOptions) (err error, took time.Dura
 		pid, _ := strconv.Atoi(strings.TrimSpace(string(b)))
 		pids = append(pids, pid)
 	}
-	return err, took, pids
+	return took, pids
 }
 
 func eventually(t *testing.T, ok func() bool) {
@@ -146,7 +146,7 @@ func gone(pid int) bool {
 }
 
 func TestExecCancelReachesTheWholeGroup(t *testing.T) {
-	_, took, pids := end(t, `sleep 3600 & echo $! > a.pid; sleep 3600 & echo $! > b.pid; echo 1 > ready; wait`, ExecOptions{KillAfter: 20 * time.Second})
+	took, pids := end(t, `sleep 3600 & echo $! > a.pid; sleep 3600 & echo $! > b.pid; echo 1 > ready; wait`, ExecOptions{KillAfter: 20 * time.Second})
 	if took > 10*time.Second {
 		t.Errorf("took %v: SIGTERM did not end it", took)
 	}
@@ -167,7 +167,7 @@ func TestExecKillsWhatIgnoresSIGTERM(t *testing.T) {
 		`sh -c "trap '' TERM; echo \$\$ > a.pid; echo 1 > ready; while :; do sleep 1; done" & wait`,
 		`sh -c "trap '' TERM; echo \$\$ > a.pid; echo 1 > ready; while :; do sleep 1; done" >/dev/null 2>&1 & wait`,
 	} {
-		_, took, pids := end(t, command, ExecOptions{KillAfter: killAfter})
+		took, pids := end(t, command, ExecOptions{KillAfter: killAfter})
 		if took < killAfter {
 			t.Errorf("%s: killed after %v, before its time", command, took)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net"
+	"runtime"
 	"sync"
 
 	"google.golang.org/grpc"
@@ -98,6 +99,7 @@ func (q *relayQueue[T]) drain(done <-chan struct{}, send func([]T) error) error 
 		case <-done:
 			return nil
 		}
+		runtime.Gosched() // those who are about to put do so first
 		q.mu.Lock()
 		items, q.items = q.items, items[:0]
 		q.mu.Unlock()

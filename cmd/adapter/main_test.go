@@ -18,6 +18,7 @@ import (
 	"reparto/internal/cli"
 	"reparto/internal/dispatch"
 	"reparto/internal/functions"
+	"reparto/internal/legacy"
 	"reparto/internal/rpc"
 	"reparto/worker"
 )
@@ -225,6 +226,20 @@ func TestWrongUsageIsOneLine(t *testing.T) {
 		if code != cli.Usage || strings.Count(out, "\n") != 1 || !strings.Contains(out, want) || !strings.HasSuffix(out, "(see 'adapter --help')\n") {
 			t.Errorf("%s: exit code %d, stderr %q", line, code, out)
 		}
+	}
+}
+
+func TestZeroMeansNoneWhereItSaysSo(t *testing.T) {
+	f := flags{balancer: cli.DefaultBalancer, legacy: legacy.Options{
+		ClientAddress: "localhost:0", MaxLine: 1, MaxConnections: 1, MaxInFlight: 1, MaxInFlightBytes: 1,
+		Quiet: 1, MessageTimeout: 1, WriteTimeout: 1, TaskTimeout: 1, ConnectTimeout: 1, KeepAlive: time.Second,
+	}}
+	if err := f.check(); err != nil {
+		t.Fatal(err)
+	}
+	// Less than 0 is what legacy.Options have for none; 0 would be their default.
+	if o := f.legacy; o.AckGap >= 0 || o.ResultGap >= 0 || o.DrainTimeout >= 0 || o.KeepAlive != time.Second {
+		t.Errorf("got %+v", o)
 	}
 }
 

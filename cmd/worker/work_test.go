@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"regexp"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -46,8 +47,8 @@ func TestWorkerRunsCommands(t *testing.T) {
 	if got := b.submit(t, "rev", "abc"); strings.TrimSpace(string(got.GetResult())) != "cba" {
 		t.Errorf("rev: got %v", got)
 	}
-	if w := b.workers(t); strings.Join(w[0].GetFunctions(), " ") != "big fail later rev who" {
-		t.Errorf("it offers %v", w[0].GetFunctions())
+	if w := b.workers(t); strings.Join(w[0].GetFunctions(), " ") != "big fail later rev who" || int(w[0].GetSlots()) != runtime.GOMAXPROCS(0) {
+		t.Errorf("it offers %v, %d at once", w[0].GetFunctions(), w[0].GetSlots())
 	}
 	if f := b.submit(t, "fail", "x").GetFailure(); f.GetReason() != "EXIT_STATUS" || f.GetMessage() != "the disk is full" || f.GetRetry() {
 		t.Errorf("fail: got %v", f)

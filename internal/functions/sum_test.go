@@ -68,6 +68,8 @@ func TestSumRefusesWithPythonsWords(t *testing.T) {
 		"-":            `'-'`,
 		"+_1":          `'+_1'`,
 		"1.5":          `'1.5'`,
+		"1:":           `'1:'`, // the character after 9
+		"/1":           `'/1'`, // and the one before 0
 		"0x10":         `'0x10'`,
 		"1e3":          `'1e3'`,
 		"²":            `'²'`,

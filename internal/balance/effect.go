@@ -49,5 +49,8 @@ type Work struct {
 func (s *State) Take() []Effect {
 	effects := s.effects
 	s.effects = s.effects[:0]
+	if cap(s.effects) > maxPool {
+		s.effects = nil // so that one long list is not remembered for ever
+	}
 	return effects
 }

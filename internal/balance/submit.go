@@ -151,10 +151,13 @@ const maxPool = 4096
 func (s *State) free(e *entry) {
 	delete(s.byID, e.task.ID)
 	if len(s.byID) == 0 && s.byIDPeak > maxPool {
-		s.byID, s.byIDPeak = map[string]*entry{}, 0 // maps do not shrink by themselves
+		// Nothing shrinks by itself. Old Refs stay no good: generations go on.
+		s.byID, s.byIDPeak = map[string]*entry{}, 0
+		s.entries, s.unused, s.timers = nil, nil, nil
+	} else {
+		s.entries[e.ref.Index] = nil
+		s.unused = append(s.unused, e.ref.Index)
 	}
-	s.entries[e.ref.Index] = nil
-	s.unused = append(s.unused, e.ref.Index)
 	if len(s.pool) < maxPool {
 		*e = entry{late: e.late[:0], past: e.past[:0]}
 		s.pool = append(s.pool, e)

@@ -68,7 +68,7 @@ func TestTheContextsDeadlineGoesAlong(t *testing.T) {
 		{1000 * time.Hour, 0, 86_400_000, 86_400_000}, // the balancer's most, since nobody asked for more
 		{0, 1000 * time.Hour, 3_599_000_000, 3_600_000_000},
 		{0, 24 * time.Hour, 86_300_000, 86_400_000}, // never more than was asked
-		{0, -time.Second, -1000, -1000}, // the balancer's to refuse
+		{0, -time.Second, -1000, -1000},             // the balancer's to refuse
 		{0, 0, 0, 0},
 	} {
 		ctx, cancel := t.Context(), context.CancelFunc(func() {})

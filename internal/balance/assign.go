@@ -1,6 +1,7 @@
 package balance
 
 import (
+	"fmt"
 	"time"
 
 	"reparto/internal/task"
@@ -31,7 +32,7 @@ type Progress struct {
 
 // enqueue makes e wait: at the head of its queue, or at its end.
 func (s *State) enqueue(e *entry, head bool) {
-	e.state = task.Queued
+	s.become(e, task.Queued)
 	s.queued++
 	if head {
 		e.fn.queue.pushFront(e)
@@ -39,6 +40,15 @@ func (s *State) enqueue(e *entry, head bool) {
 		e.fn.queue.pushBack(e)
 	}
 	s.setTimer(e)
+}
+
+// become moves e to another state. A move that the words do not allow is a bug,
+// which Check tells of.
+func (s *State) become(e *entry, next task.State) {
+	if !e.state.MayBecome(next) && s.illegal == "" {
+		s.illegal = fmt.Sprintf("task %s went from %v to %v", e.task.ID, e.state, next)
+	}
+	e.state = next
 }
 
 // leaveState undoes what the entry's present state has put in the tables.
@@ -105,7 +115,7 @@ func (s *State) assign(now time.Time, e *entry, ses *Session) {
 // run makes a the current assignment of e.
 func (s *State) run(e *entry, a *assignment) {
 	s.leaveState(e)
-	e.state = task.Running
+	s.become(e, task.Running)
 	e.current = a
 	e.fn.running++
 	s.running++

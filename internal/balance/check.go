@@ -1,6 +1,7 @@
 package balance
 
 import (
+	"errors"
 	"fmt"
 
 	"reparto/internal/task"
@@ -9,6 +10,9 @@ import (
 // Check returns an error unless every promise that can be read off the tables
 // holds. It costs O(everything): tests and fuzzing call it after every fact.
 func (s *State) Check() error {
+	if s.illegal != "" {
+		return errors.New(s.illegal)
+	}
 	var c Counts
 	waiting := map[*function]int{}
 	running := map[*function]int{}

@@ -106,7 +106,8 @@ func (s *State) fail(now time.Time, e *entry, attempt int, workerID string, f *t
 		return
 	}
 	s.leaveState(e)
-	e.state, e.runAt = task.Scheduled, at
+	s.become(e, task.Scheduled)
+	e.runAt = at
 	s.scheduled++
 	e.fn.waiting++
 	s.setTimer(e)

@@ -129,6 +129,7 @@ type State struct {
 	bytes                      int // of all tasks without an outcome
 
 	effects []Effect
+	illegal string // the first move that the words do not allow; see become
 }
 
 // New returns a State with no tasks and no sessions.

@@ -169,7 +169,7 @@ func (s *State) free(e *entry) {
 func (s *State) finish(now time.Time, e *entry, o task.Outcome, reason string) {
 	o.WasRunning = e.state == task.Running
 	s.leaveState(e)
-	e.state = o.State
+	s.become(e, o.State)
 	if e.current != nil {
 		s.disown(e.current, reason)
 		e.current = nil

@@ -15,62 +15,22 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"strings"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
-	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/keepalive"
 
 	pb "reparto/gen/reparto/v1"
 )
 
 const (
-	defaultMaxInFlight    = 65536
-	defaultConnectTimeout = 20 * time.Second
-	maxMessage            = 64 << 20 // above what a balancer may be set to send
-	window                = 1 << 20
+	maxMessage = 64 << 20 // above what a balancer may be set to send
+	window     = 1 << 20
 )
-
-// Option tunes a Client.
-type Option func(*options)
-
-type options struct {
-	dial           []grpc.DialOption
-	credentials    credentials.TransportCredentials
-	connectTimeout time.Duration
-	maxInFlight    int
-	log            *slog.Logger
-}
-
-// WithDialOptions adds options for Dial's connection. New ignores them.
-func WithDialOptions(o ...grpc.DialOption) Option {
-	return func(c *options) { c.dial = append(c.dial, o...) }
-}
-
-// WithTransportCredentials makes Dial use TLS or the like. Default: plaintext.
-// New ignores it.
-func WithTransportCredentials(t credentials.TransportCredentials) Option {
-	return func(c *options) { c.credentials = t }
-}
-
-// WithConnectTimeout is how long a task may wait for a connection before it is
-// given up with NO_CONNECTION. Default, and for 0: 20 s; negative is refused.
-func WithConnectTimeout(d time.Duration) Option {
-	return func(c *options) { c.connectTimeout = d }
-}
-
-// WithMaxInFlight is how many tasks may be under way before Submit and
-// SubmitFunc block for room. Default, and for 0: 65,536; negative is refused. If
-// the balancer takes fewer on a stream, it reads no more until some are done.
-func WithMaxInFlight(n int) Option { return func(c *options) { c.maxInFlight = n } }
-
-// WithLog gets a line when a connection is made or lost. Default: none.
-func WithLog(log *slog.Logger) Option { return func(c *options) { c.log = log } }
 
 // Client submits tasks. All methods may be called concurrently.
 type Client struct {
@@ -79,21 +39,33 @@ type Client struct {
 	stub   pb.TaskServiceClient
 	owned  io.Closer // the connection that Dial made
 
-	wake    chan struct{} // tells the runner, and the writer, that there may be something to do
-	stop    context.CancelFunc
-	running sync.WaitGroup // runner and writer
+	wake    chan struct{} // ends the sleep of the runner or the writer
+	hurry   chan struct{} // tells the expirer of a task that gives up sooner than it thinks
+	finish  chan struct{} // tells the teller that there is something to tell
+	running sync.WaitGroup
+	telling sync.WaitGroup
 	watches sync.WaitGroup // functions that wait for the end of a context
-	teller  teller
+	closing sync.Once
 
-	mu       sync.Mutex
-	closed   bool
-	started  bool
-	pending  []*call // not sent yet, in order
-	slots    []slot  // by the low half of a call's number
-	free     []uint32
-	inFlight int
-	queue    []chan struct{} // who waits for room, in order
-	cancels  []uint64        // numbers to be cancelled at the balancer
+	mu      sync.Mutex
+	closed  bool
+	why     error              // what calls get once it is closed; nil for CLIENT_CLOSED
+	stop    context.CancelFunc // nil until the first task
+	pending []*call            // not sent yet, in order
+	stale   int                // those among them that are settled already
+	asleep  bool               // the runner or the writer sleeps
+	table   table
+	room    room
+	cancels []uint64 // numbers to be cancelled at the balancer
+
+	accepting  bool      // a stream takes tasks
+	lastErr    error     // why there is none
+	nextExpiry time.Time // when the expirer will look again; zero when it need not
+
+	told     bool    // the teller has been started
+	teller   uint64  // its goroutine; 0 until it runs
+	finished []*call // settled, and their function not called yet
+	drained  bool    // nothing more will be finished
 }
 
 // Dial returns a Client with a connection of its own to a balancer, such as
@@ -122,88 +94,90 @@ func Dial(target string, opts ...Option) (*Client, error) {
 	}, o.dial...)
 	conn, err := grpc.NewClient(target, dial...)
 	if err != nil {
-		return nil, fmt.Errorf("client: target %q: %w", target, err)
+		return nil, fmt.Errorf("client: target %q: %w; give host:port", target, err)
 	}
 	c := newClient(conn, o)
 	c.target, c.owned = target, conn
 	return c, nil
 }
 
-// New returns a Client over a connection that stays the caller's. It panics on
-// options that Dial refuses.
+// New returns a Client over a connection that stays the caller's, and whose own
+// backoff delays what comes after a break. With options that Dial would refuse,
+// or without a connection, every call ends with INVALID_ARGUMENT · OPTIONS.
 func New(conn grpc.ClientConnInterface, opts ...Option) *Client {
 	o, err := collect(opts)
-	if err != nil {
-		panic(err)
+	if conn == nil {
+		err = errors.Join(errors.New("client: the connection is nil"), err)
 	}
 	c := newClient(conn, o)
 	c.target = "the balancer"
-	if named, ok := conn.(interface{ Target() string }); ok {
+	if named, ok := conn.(interface{ Target() string }); ok && conn != nil {
 		c.target = named.Target()
+	}
+	if err != nil {
+		c.closed = true
+		c.room.open()
+		c.why = &Error{Code: codes.InvalidArgument, Reason: "OPTIONS", Message: err.Error()}
 	}
 	return c
 }
 
-func collect(opts []Option) (options, error) {
-	o := options{credentials: insecure.NewCredentials()}
-	for _, set := range opts {
-		set(&o)
-	}
-	if o.connectTimeout == 0 {
-		o.connectTimeout = defaultConnectTimeout
-	}
-	if o.maxInFlight == 0 {
-		o.maxInFlight = defaultMaxInFlight
-	}
-	if o.log == nil {
-		o.log = slog.New(slog.DiscardHandler)
-	}
-	switch {
-	case o.connectTimeout < 0:
-		return o, fmt.Errorf("client: connect timeout %v: give more than 0, or 0 for %v", o.connectTimeout, defaultConnectTimeout)
-	case o.maxInFlight < 0:
-		return o, fmt.Errorf("client: %d in flight: give at least 1, or 0 for %d", o.maxInFlight, defaultMaxInFlight)
-	case o.credentials == nil:
-		return o, errors.New("client: the transport credentials are nil")
-	}
-	return o, nil
-}
-
 func newClient(conn grpc.ClientConnInterface, o options) *Client {
 	return &Client{
-		opt: o, stub: pb.NewTaskServiceClient(conn), wake: make(chan struct{}, 1),
-		teller: teller{wake: make(chan struct{}, 1)},
+		opt: o, stub: pb.NewTaskServiceClient(conn), room: room{bound: o.maxInFlight},
+		wake: make(chan struct{}, 1), hurry: make(chan struct{}, 1), finish: make(chan struct{}, 1),
 	}
 }
 
 // Close ends the Client: tasks under way are cancelled at the balancer, and
-// their callers get an *Error with reason CLIENT_CLOSED. It waits for the
-// Client's goroutines, so it must not be called from the function given to
-// SubmitFunc. Closing twice is fine.
+// their callers get an *Error with reason CLIENT_CLOSED, as do those who come
+// later. It waits for the Client's goroutines and for the done functions that
+// they call, so it must not be called from one. Closing twice is fine.
 func (c *Client) Close() error {
+	var err error
+	c.closing.Do(func() { err = c.close() })
+	return err
+}
+
+func (c *Client) close() error {
 	c.mu.Lock()
-	first := !c.closed
 	c.closed = true
-	if c.stop != nil {
-		c.stop()
-	}
+	stop := c.stop
 	c.mu.Unlock()
-	c.running.Wait()
-	if !first {
-		return nil
+	if stop != nil {
+		stop()
 	}
-	c.failAll(func(*call) error { return errClosed() })
-	c.teller.close()
+	c.running.Wait() // now nothing more comes from the balancer
+	c.failAll(func(k *call) error { return c.errClosed(k.task.ID) })
 	c.watches.Wait()
+	c.mu.Lock()
+	c.drained = true
+	c.mu.Unlock()
+	signal(c.finish)
+	c.telling.Wait()
 	if c.owned != nil {
 		return c.owned.Close()
 	}
 	return nil
 }
 
-func signal(wake chan struct{}) {
+// launch starts the goroutines with the first task, so that a Client that is not
+// used has none. The caller holds c.mu.
+func (c *Client) launch() {
+	if c.stop != nil {
+		return
+	}
+	// The stream outlives the call that happens to open it, and must not carry
+	// that call's values: so there is no context to derive this one from.
+	ctx, stop := context.WithCancel(context.Background())
+	c.stop = stop
+	c.running.Go(func() { c.run(ctx) })
+	c.running.Go(func() { c.expireLate(ctx) })
+}
+
+func signal(c chan struct{}) {
 	select {
-	case wake <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }

@@ -62,3 +62,20 @@ func TestCloseEndsWhatIsUnderWay(t *testing.T) {
 		t.Error("the stream lives on")
 	}
 }
+
+func TestNewWithNonsenseSaysSoAtEachCall(t *testing.T) {
+	b := newBalancer(t)
+	for name, c := range map[string]*Client{
+		"bound": New(b.conn, WithMaxInFlight(-1)), "no connection": New(nil), "nil option": New(b.conn, nil),
+	} {
+		_, err := c.Submit(t.Context(), Task{Function: "f"})
+		if e := wantError(t, err, "OPTIONS"); e.Code != codes.InvalidArgument {
+			t.Errorf("%s: got %v", name, e)
+		}
+		c.SubmitFunc(t.Context(), Task{Function: "f"}, func(_ Outcome, err error) { wantError(t, err, "OPTIONS") })
+		c.SubmitFunc(t.Context(), Task{Function: "f"}, nil)
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,7 +31,7 @@ type TaskError struct {
 	WorkerID string
 }
 
-func (e *TaskError) Error() string { return e.Message }
+func (e *TaskError) Error() string { return cmp.Or(e.Message, e.Reason, "the task failed") }
 
 // Error says that there is no verdict, and why.
 type Error struct {
@@ -46,7 +47,7 @@ type Error struct {
 	cause      error
 }
 
-func (e *Error) Error() string { return e.Message }
+func (e *Error) Error() string { return cmp.Or(e.Message, e.Reason, e.Code.String()) }
 
 // Unwrap makes errors.Is find context.Canceled, context.DeadlineExceeded and
 // ErrFateUnknown.
@@ -71,8 +72,11 @@ const domain = "reparto"
 // sent when the connection broke, and was not marked Idempotent.
 var ErrFateUnknown = errors.New("the task's fate is unknown")
 
-func errClosed() error {
-	return &Error{Code: codes.Canceled, Reason: "CLIENT_CLOSED", Message: "the client was closed"}
+func (c *Client) errClosed(id string) error {
+	if c.why != nil {
+		return c.why
+	}
+	return &Error{Code: codes.Canceled, Reason: "CLIENT_CLOSED", Message: "the client was closed", TaskID: id}
 }
 
 func errFateUnknown(id string, broke error) error {
@@ -82,24 +86,37 @@ func errFateUnknown(id string, broke error) error {
 	}
 }
 
-func (c *Client) errNoConnection(last error) error {
-	why := "no connection"
-	if last != nil {
-		why = status.Convert(last).Message()
-	}
+// errNoConnection is for a task that has waited for a stream as long as it may;
+// last is why there was none.
+func (c *Client) errNoConnection(id string, last error) error {
 	return &Error{
-		Code: codes.Unavailable, Reason: "NO_CONNECTION", RetryAfter: time.Second,
-		Message: fmt.Sprintf("no connection to %s in time (connect timeout %v): %s", c.target, c.opt.connectTimeout, why),
+		Code: codes.Unavailable, Reason: "NO_CONNECTION", RetryAfter: time.Second, TaskID: id,
+		Message: fmt.Sprintf("no connection to %s in time (connect timeout %v): %s", c.target, c.opt.connectTimeout, words(last)),
 	}
 }
 
-func errContext(ctx context.Context) error {
+// errExpired is for a task whose time limit passed while it waited for a stream.
+func (c *Client) errExpired(id string, last error) error {
+	return &Error{
+		Code: codes.DeadlineExceeded, Reason: "TASK_EXPIRED", TaskID: id, cause: context.DeadlineExceeded,
+		Message: fmt.Sprintf("the task's time limit passed while there was no connection to %s: %s", c.target, words(last)),
+	}
+}
+
+func words(err error) string {
+	if err == nil {
+		return "it has not answered yet"
+	}
+	return status.Convert(err).Message()
+}
+
+func errContext(ctx context.Context, id string) error {
 	err := ctx.Err()
 	code := codes.Canceled
 	if errors.Is(err, context.DeadlineExceeded) {
 		code = codes.DeadlineExceeded
 	}
-	return &Error{Code: code, Reason: "CONTEXT_ENDED", Message: "no outcome before the context ended: " + err.Error(), cause: err}
+	return &Error{Code: code, Reason: "CONTEXT_ENDED", Message: "no outcome before the context ended: " + err.Error(), TaskID: id, cause: err}
 }
 
 // fromFrame is the error that the balancer sent in a frame.
@@ -109,6 +126,8 @@ func fromFrame(e *pb.Error, id string) *Error {
 		RetryAfter: time.Duration(e.GetRetryAfterMs()) * time.Millisecond, Metadata: e.GetMetadata(),
 	}
 	switch out.Code {
+	case codes.OK: // an error is one, whatever it says
+		out.Code = codes.Unknown
 	case codes.DeadlineExceeded:
 		out.cause = context.DeadlineExceeded
 	case codes.Canceled:
@@ -144,7 +163,7 @@ func (e *Error) hopeless() bool {
 }
 
 // neverRan reports whether the balancer says that no worker had the task.
-func (e *Error) neverRan() bool {
-	n := e.Metadata["attempts"]
-	return e.Reason == "DRAINING" && (n == "" || n == "0")
+func neverRan(e *pb.Error) bool {
+	n := e.GetMetadata()["attempts"]
+	return n == "" || n == "0"
 }

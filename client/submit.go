@@ -2,59 +2,30 @@ package client
 
 import (
 	"context"
-	"fmt"
-	"slices"
-	"sync"
-	"time"
 	"unicode/utf8"
 
-	"github.com/google/uuid"
 	"google.golang.org/grpc/codes"
 )
 
-// call is a task under way. Its fields belong to Client.mu until it is
-// settled and taken out of its slot; then they belong to whoever waits.
-type call struct {
-	task     Task
-	number   uint64 // 0 until it has a slot
-	deadline time.Time
-	since    time.Time // when it began to wait for a connection
-	sent     bool
-	settled  bool
-
-	out  Outcome
-	err  error
-	done chan struct{}        // blocking calls: holds a token once settled
-	fn   func(Outcome, error) // the others
-	halt func()               // stops watching the context
-}
-
-// slot is a place for a call. Its generation is part of the call's number, so
-// that a late outcome never meets the slot's next user.
-type slot struct {
-	call       *call
-	generation uint32
-}
-
-var calls = sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }}
-
 // Submit hands over a task and blocks until its outcome is there or ctx ends.
-// ctx's end cancels the task.
+// ctx's end cancels the task, and its deadline goes along as the task's time
+// limit if it is sooner than Timeout.
 //
 // The error is a *TaskError when the task failed, else an *Error that says why
-// there is no verdict. errors.Is finds context.DeadlineExceeded and
-// context.Canceled where those are the reason.
+// there is no verdict. errors.Is finds context.DeadlineExceeded where a time
+// limit passed, and context.Canceled where ctx was cancelled.
 //
 // A task that has not been sent waits for a connection, at most the connect
 // timeout. One that had been sent when the connection broke is submitted again
 // if it is Idempotent or the balancer says that it never ran; otherwise its
-// error is ErrFateUnknown.
+// error is ErrFateUnknown. While MaxInFlight tasks are under way, Submit waits
+// for room.
 func (c *Client) Submit(ctx context.Context, t Task) (Outcome, error) {
-	if err := ctx.Err(); err != nil {
-		return Outcome{}, errContext(ctx)
+	if ctx.Err() != nil {
+		return Outcome{}, errContext(ctx, t.ID)
 	}
 	k := calls.Get().(*call)
-	k.start(ctx, t)
+	k.start(ctx, &t)
 	if err := c.admit(ctx, k); err != nil {
 		k.recycle()
 		return Outcome{}, err
@@ -62,58 +33,64 @@ func (c *Client) Submit(ctx context.Context, t Task) (Outcome, error) {
 	select {
 	case <-k.done:
 	case <-ctx.Done():
-		if c.abandon(k) {
-			return Outcome{}, errContext(ctx)
+		if err := errContext(ctx, k.task.ID); c.abandon(k, err) {
+			return Outcome{}, err
 		}
 		<-k.done
 	}
 	out, err := k.out, k.err
-	if k.sent { // else the list of the pending may know it a while longer
+	if k.sent { // else it may still be among the pending
 		k.recycle()
 	}
 	return out, err
 }
 
 // SubmitFunc hands over a task and returns; done is called exactly once with
-// what Submit would have returned. One goroutine calls it for all tasks in turn,
-// so it must not block; it may call SubmitFunc. SubmitFunc itself blocks only
-// while MaxInFlight tasks are under way.
+// what Submit would have returned. A nil done drops it.
+//
+// One goroutine calls the done functions of a Client, one after the other: done
+// must not block, nor call Close. It may call SubmitFunc; its own task no longer
+// counts as under way then. SubmitFunc blocks only while MaxInFlight tasks are,
+// until there is room or ctx ends. Once the Client is closed, done is called
+// before SubmitFunc returns.
 func (c *Client) SubmitFunc(ctx context.Context, t Task, done func(Outcome, error)) {
-	if ctx.Err() != nil {
-		done(Outcome{}, errContext(ctx))
-		return
+	if done == nil {
+		done = func(Outcome, error) {}
 	}
 	k := &call{fn: done}
-	k.start(ctx, t)
+	k.start(ctx, &t)
 	if !c.watch(ctx, k) {
-		done(Outcome{}, errClosed())
+		done(Outcome{}, c.errClosed(t.ID))
 		return
 	}
+	defer c.watches.Done()
 	if err := c.admit(ctx, k); err != nil {
-		if c.abandon(k) { // else ctx's end was faster, and has told
-			k.unwatch()
-			done(Outcome{}, err)
-		}
+		c.abandon(k, err) // unless ctx's end was faster
 	}
 }
 
-// watch has the end of ctx settle the call; false when the Client is closed.
+// watch has the end of ctx settle the call, and starts the teller; false when
+// the Client is closed.
 func (c *Client) watch(ctx context.Context, k *call) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
 		return false
 	}
-	c.teller.open()
+	// Close waits for this call to be admitted, or told why not, and then for the
+	// teller.
+	c.watches.Add(1)
+	if !c.told {
+		c.told = true
+		c.telling.Go(c.tell)
+	}
 	if ctx.Done() == nil {
 		return true
 	}
 	c.watches.Add(1)
 	halt := context.AfterFunc(ctx, func() {
 		defer c.watches.Done()
-		if c.abandon(k) {
-			k.fn(Outcome{}, errContext(ctx))
-		}
+		c.abandon(k, errContext(ctx, k.task.ID))
 	})
 	k.halt = func() {
 		if halt() {
@@ -123,195 +100,60 @@ func (c *Client) watch(ctx context.Context, k *call) bool {
 	return true
 }
 
-func (k *call) unwatch() {
-	if k.halt != nil {
-		k.halt()
-	}
-}
-
-func (k *call) start(ctx context.Context, t Task) {
-	k.task, k.since = t, time.Now()
-	if t.Idempotent && t.ID == "" {
-		k.task.ID = uuid.Must(uuid.NewV7()).String()
-	}
-	if end, ok := ctx.Deadline(); ok {
-		k.deadline = end
-	}
-	if t.Timeout > 0 {
-		if end := k.since.Add(t.Timeout); k.deadline.IsZero() || end.Before(k.deadline) {
-			k.deadline = end
-		}
-	}
-}
-
-func (k *call) recycle() {
-	*k = call{done: k.done}
-	calls.Put(k)
-}
-
-// check refuses what would harm the stream that others share; the rest is the
-// balancer's to judge.
-func (t *Task) check() error {
-	ok := utf8.ValidString(t.Function) && utf8.ValidString(t.ID)
-	for k, v := range t.Metadata {
-		ok = ok && utf8.ValidString(k) && utf8.ValidString(v)
-	}
-	if !ok {
-		return &Error{Code: codes.InvalidArgument, Reason: "NOT_UTF8", Message: "the function, the id and the metadata of a task must be UTF-8"}
-	}
-	return nil
-}
-
 // admit puts the call among the pending, once there is room.
 func (c *Client) admit(ctx context.Context, k *call) error {
 	if err := k.task.check(); err != nil {
 		return err
 	}
 	c.mu.Lock()
-	for c.inFlight >= c.opt.maxInFlight && !c.closed && !k.settled {
-		room := make(chan struct{})
-		c.queue = append(c.queue, room)
+	defer c.mu.Unlock()
+	if turn := c.room.enter(c.inTeller); turn != nil {
 		c.mu.Unlock()
+		var err error
 		select {
-		case <-room:
-			c.mu.Lock()
+		case <-turn:
 		case <-ctx.Done():
-			c.mu.Lock()
-			c.leaveQueue(room)
-			c.mu.Unlock()
-			return errContext(ctx)
+			err = errContext(ctx, k.task.ID)
+		}
+		c.mu.Lock()
+		if err != nil {
+			c.room.withdraw(turn)
+			return err
 		}
 	}
-	defer c.mu.Unlock()
-	if c.closed {
-		c.passRoom()
-		return errClosed()
+	if c.closed || k.settled { // settled: SubmitFunc's context has ended
+		c.room.leave()
+		return c.errClosed(k.task.ID)
 	}
-	if k.settled { // SubmitFunc's context ended meanwhile
-		c.passRoom()
-		return nil
-	}
-	c.place(k)
+	c.table.put(k)
 	c.pending = append(c.pending, k)
 	c.launch()
-	signal(c.wake)
+	c.rouse()
+	c.expect(k)
 	return nil
 }
 
-// leaveQueue withdraws a waiter; room that it was given already goes to the
-// next.
-func (c *Client) leaveQueue(room chan struct{}) {
-	if i := slices.Index(c.queue, room); i >= 0 {
-		c.queue = slices.Delete(c.queue, i, i+1)
-		return
-	}
-	c.passRoom()
-}
+// inTeller reports whether it is called from within a done function. The caller
+// holds c.mu.
+func (c *Client) inTeller() bool { return c.teller != 0 && c.teller == goroutine() }
 
-// passRoom wakes the next who waits for room.
-func (c *Client) passRoom() {
-	if len(c.queue) > 0 && (c.inFlight < c.opt.maxInFlight || c.closed) {
-		close(c.queue[0])
-		c.queue = c.queue[1:]
+// check refuses what would harm the stream that others share; the rest is the
+// balancer's to judge.
+func (t *Task) check() error {
+	switch {
+	case !utf8.ValidString(t.Function):
+		return t.invalid("FUNCTION", "the function is not UTF-8")
+	case !utf8.ValidString(t.ID):
+		return t.invalid("TASK_ID", "the task's id is not UTF-8")
 	}
-}
-
-// place gives the call a slot and a number.
-func (c *Client) place(k *call) {
-	var i uint32
-	if n := len(c.free); n > 0 {
-		i = c.free[n-1]
-		c.free = c.free[:n-1]
-	} else {
-		i = uint32(len(c.slots))
-		c.slots = append(c.slots, slot{})
-	}
-	s := &c.slots[i]
-	s.generation++
-	s.call = k
-	k.number = uint64(s.generation)<<32 | uint64(i)
-	c.inFlight++
-}
-
-// lookup finds the call that bears a number.
-func (c *Client) lookup(number uint64) *call {
-	if i := int(uint32(number)); i < len(c.slots) {
-		if k := c.slots[i].call; k != nil && k.number == number {
-			return k
+	for k, v := range t.Metadata {
+		if !utf8.ValidString(k) || !utf8.ValidString(v) {
+			return t.invalid("METADATA", "the metadata are not UTF-8")
 		}
 	}
 	return nil
 }
 
-// settle gives a call its end and takes it out of its slot. A pending call stays
-// in the list, where the writer passes over it. The caller holds c.mu and, when
-// it has let go of it, tells whoever waits: see tell.
-func (c *Client) settle(k *call, out Outcome, err error) {
-	k.settled, k.out, k.err = true, out, err
-	if k.number == 0 {
-		return
-	}
-	i := uint32(k.number)
-	c.slots[i].call = nil
-	c.free = append(c.free, i)
-	c.inFlight--
-	c.passRoom()
-}
-
-// tell passes the ends of settled calls on. The caller does not hold c.mu.
-func (c *Client) tell(over []*call) {
-	for _, k := range over {
-		if k.fn == nil {
-			k.done <- struct{}{}
-		} else {
-			c.teller.put(k)
-		}
-	}
-}
-
-// abandon settles a call that nobody waits for any more, and reports whether it
-// had no end yet.
-func (c *Client) abandon(k *call) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if k.settled {
-		return false
-	}
-	if k.sent {
-		c.cancels = append(c.cancels, k.number)
-		signal(c.wake)
-	}
-	c.settle(k, Outcome{}, nil)
-	return true
-}
-
-// failAll ends every call with the error that why gives it; those for which it
-// gives nil stay.
-func (c *Client) failAll(why func(*call) error) {
-	var over []*call
-	c.mu.Lock()
-	for i := range c.slots {
-		k := c.slots[i].call
-		if k == nil {
-			continue
-		}
-		if err := why(k); err != nil {
-			c.settle(k, Outcome{}, err)
-			over = append(over, k)
-		}
-	}
-	if c.closed {
-		for len(c.queue) > 0 {
-			c.passRoom()
-		}
-	}
-	c.mu.Unlock()
-	c.tell(over)
-}
-
-func tooLarge(what string, size, limit int64) error {
-	return &Error{
-		Code: codes.InvalidArgument, Reason: "PAYLOAD_TOO_LARGE",
-		Message: fmt.Sprintf("%s has %d bytes; the balancer takes at most %d", what, size, limit),
-	}
+func (t *Task) invalid(reason, message string) error {
+	return &Error{Code: codes.InvalidArgument, Reason: reason, Message: message, TaskID: t.ID}
 }

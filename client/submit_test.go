@@ -190,7 +190,7 @@ func waitingForRoom(t *testing.T, c *Client, n int) {
 	eventually(t, fmt.Sprintf("%d wait for room", n), func() bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		return len(c.queue) == n
+		return len(c.room.waiting) == n
 	})
 }
 
@@ -219,8 +219,9 @@ func TestWhatIsTooLargeHarmsNobodyElse(t *testing.T) {
 		{Task{Function: "f", Payload: make([]byte, 100)}, ""},
 		{Task{Function: "f", Payload: make([]byte, 101)}, "PAYLOAD_TOO_LARGE"},
 		{Task{Function: "f", Metadata: map[string]string{"k": strings.Repeat("v", 1000)}}, "PAYLOAD_TOO_LARGE"},
-		{Task{Function: "\xff"}, "NOT_UTF8"},
-		{Task{Function: "f", Metadata: map[string]string{"k": "\xff"}}, "NOT_UTF8"},
+		{Task{Function: "\xff"}, "FUNCTION"},
+		{Task{Function: "f", ID: "\xff"}, "TASK_ID"},
+		{Task{Function: "f", Metadata: map[string]string{"k": "\xff"}}, "METADATA"},
 	} {
 		_, err := c.Submit(t.Context(), test.task)
 		if test.reason == "" {
@@ -294,7 +295,7 @@ func TestExactlyOneEndWhateverHappens(t *testing.T) {
 	if ends.Load() != begun.Load() {
 		t.Errorf("%d tasks had %d ends", begun.Load(), ends.Load())
 	}
-	if c.inFlight != 0 || len(c.queue) != 0 {
-		t.Errorf("%d are still in flight, %d wait", c.inFlight, len(c.queue))
+	if c.room.taken != 0 || len(c.room.waiting) != 0 {
+		t.Errorf("%d are still in flight, %d wait", c.room.taken, len(c.room.waiting))
 	}
 }

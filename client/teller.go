@@ -1,63 +1,40 @@
 package client
 
-import "sync"
+import "slices"
 
-// teller calls the functions that SubmitFunc was given, one after the other,
-// away from the goroutines that keep the stream going: so a function that waits
-// for room in SubmitFunc waits for something that goes on.
-type teller struct {
-	wake    chan struct{}
-	running sync.WaitGroup
+// tellAtOnce is how many functions are called before their tasks no longer count as
+// under way: small beside a usual bound, large beside the price of a lock.
+const tellAtOnce = 64
 
-	mu     sync.Mutex
-	opened bool
-	closed bool
-	over   []*call
-}
-
-// open starts the teller, if it was not.
-func (t *teller) open() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if !t.opened {
-		t.opened = true
-		t.running.Go(t.run)
-	}
-}
-
-// close waits until everything has been told.
-func (t *teller) close() {
-	t.mu.Lock()
-	t.closed = true
-	t.mu.Unlock()
-	signal(t.wake)
-	t.running.Wait()
-}
-
-func (t *teller) put(k *call) {
-	t.mu.Lock()
-	t.over = append(t.over, k)
-	t.mu.Unlock()
-	signal(t.wake)
-}
-
-func (t *teller) run() {
-	var over []*call
+// tell calls the functions that SubmitFunc was given, one after the other, away
+// from the goroutines that keep the stream going: so a function that waits for
+// room waits for something that goes on.
+func (c *Client) tell() {
+	c.mu.Lock()
+	c.teller = goroutine()
+	c.mu.Unlock()
+	var batch []*call
 	for {
-		t.mu.Lock()
-		over, t.over = t.over, over[:0]
-		closed := t.closed
-		t.mu.Unlock()
-		for _, k := range over {
-			k.unwatch()
-			k.fn(k.out, k.err)
-		}
-		if len(over) == 0 {
-			if closed {
+		c.mu.Lock()
+		batch, c.finished = c.finished, batch[:0]
+		drained := c.drained
+		c.mu.Unlock()
+		if len(batch) == 0 {
+			if drained {
 				return
 			}
-			<-t.wake
+			<-c.finish
+			continue
 		}
-		clear(over)
+		for some := range slices.Chunk(batch, tellAtOnce) {
+			for _, k := range some {
+				k.unwatch()
+				k.fn(k.out, k.err)
+			}
+			c.mu.Lock()
+			c.room.told(len(some))
+			c.mu.Unlock()
+		}
+		clear(batch)
 	}
 }

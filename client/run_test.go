@@ -3,6 +3,7 @@ package client
 import (
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -49,31 +50,6 @@ func TestASentTaskIsNotSentAgainUnlessItMay(t *testing.T) {
 	}
 }
 
-func TestWhatAStoppingBalancerRefusesWaitsForTheNext(t *testing.T) {
-	b := newBalancer(t)
-	c := newTestClient(t, b)
-	refused := submitting(t.Context(), c, Task{Function: "refused"})
-	s := b.stream()
-	number := s.tasks(1)[0].GetNumber()
-	ran := submitting(t.Context(), c, Task{Function: "ran"})
-	other := s.tasks(1)[0].GetNumber()
-	s.answer(&pb.StreamOutcome{Number: number, Error: &pb.Error{Code: int32(codes.Unavailable), Reason: "DRAINING", Metadata: map[string]string{"attempts": "0"}}})
-	for range s.frames { // the client sends nothing more here, but reads on
-	}
-	s.answer(&pb.StreamOutcome{Number: other, Error: &pb.Error{Code: int32(codes.Unavailable), Reason: "DRAINING", Metadata: map[string]string{"attempts": "1"}}})
-	wantError(t, wait(t, ran).err, "DRAINING") // it may have run
-	s.end <- draining()
-	s = b.stream()
-	got := s.tasks(1)[0]
-	if got.GetFunction() != "refused" {
-		t.Errorf("sent %v", got)
-	}
-	s.answer(&pb.StreamOutcome{Number: got.GetNumber()})
-	if e := wait(t, refused); e.err != nil {
-		t.Error(e.err)
-	}
-}
-
 func TestAStreamThatEndsDrainingHasReadNothingItDidNotAnswer(t *testing.T) {
 	b := newBalancer(t)
 	c := newTestClient(t, b)
@@ -102,16 +78,6 @@ func TestTasksWaitForABalancer(t *testing.T) {
 	}
 }
 
-func TestNoConnectionInTime(t *testing.T) {
-	b := newBalancer(t)
-	b.down()
-	c := newTestClient(t, b, WithConnectTimeout(100*time.Millisecond))
-	_, err := c.Submit(t.Context(), Task{Function: "f"})
-	if e := wantError(t, err, "NO_CONNECTION"); e.Code != codes.Unavailable || !strings.Contains(e.Message, "nobody listens") {
-		t.Errorf("got %+v", e)
-	}
-}
-
 func TestABalancerThatSaysNothingIsGivenUp(t *testing.T) {
 	b := newBalancer(t)
 	b.limits = nil
@@ -132,28 +98,43 @@ func TestHopelessErrorsEndTasksAtOnce(t *testing.T) {
 	}
 }
 
-func TestFramesKeepToTheirBounds(t *testing.T) {
-	b := newBalancer(t)
-	b.down()
-	c := newTestClient(t, b)
-	const small, large = 600, 5
-	for range small {
-		c.SubmitFunc(t.Context(), Task{Function: "small"}, func(Outcome, error) {})
-	}
-	for range large {
-		c.SubmitFunc(t.Context(), Task{Function: "large", Payload: make([]byte, 600<<10)}, func(Outcome, error) {})
-	}
-	b.up()
-	s := b.stream()
-	for n := 0; n < small+large; {
-		f := s.frame()
-		n += len(f.GetTasks())
-		size := 0
-		for _, task := range f.GetTasks() {
-			size += len(task.GetPayload())
+// answering calls first for the first tasks of each stream until the test ends.
+func answering(t *testing.T, b *balancer, first func(*stream, *pb.SubmitStreamRequest)) {
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		for {
+			select {
+			case s := <-b.streams:
+				serving.Go(func() {
+					for f := range s.frames {
+						if len(f.GetTasks()) > 0 {
+							first(s, f)
+							return
+						}
+					}
+				})
+			case <-t.Context().Done():
+				return
+			}
 		}
-		if len(f.GetTasks()) > 256 || size > 1<<20 {
-			t.Errorf("a frame of %d tasks and %d bytes", len(f.GetTasks()), size)
-		}
+	})
+	t.Cleanup(serving.Wait)
+}
+
+// A task that may be sent again must not be for ever.
+func TestBrokenAgainAndAgainIsGivenUp(t *testing.T) {
+	for name, first := range map[string]func(*stream, *pb.SubmitStreamRequest){
+		"torn": func(s *stream, _ *pb.SubmitStreamRequest) { s.end <- status.Error(codes.Unavailable, "torn") },
+		"refused": func(s *stream, f *pb.SubmitStreamRequest) {
+			s.answer(refusal(f.GetTasks()[0].GetNumber()))
+			s.end <- draining()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBalancer(t)
+			answering(t, b, first)
+			c := newTestClient(t, b, WithConnectTimeout(300*time.Millisecond))
+			wantError(t, wait(t, submitting(t.Context(), c, Task{Function: "f", Idempotent: true})).err, "NO_CONNECTION")
+		})
 	}
 }

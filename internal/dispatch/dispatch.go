@@ -60,6 +60,10 @@ type Options struct {
 	Log *slog.Logger
 }
 
+// sweeps is how often in an interval the sessions are looked at: what is due is
+// late, or early, by at most this part of it.
+const sweeps = 16
+
 // missedHeartbeats is how many intervals of silence mean that a worker is gone.
 const missedHeartbeats = 3
 
@@ -223,7 +227,7 @@ func (d *Dispatcher) runClock() {
 		d.settle()
 		if !now.Before(sweep) {
 			d.sweep(now)
-			sweep = now.Add(d.opt.Heartbeat / 4)
+			sweep = now.Add(d.opt.Heartbeat / sweeps)
 		}
 		d.armed = sweep
 		if wake, ok := d.state.NextDeadline(); ok && wake.Before(sweep) {

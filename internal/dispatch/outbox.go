@@ -78,7 +78,7 @@ func (o *outbox) putDrain(reconnectAfter time.Duration) {
 // beat makes the writer speak if it has been quiet for an interval.
 func (o *outbox) beat(now time.Time, interval time.Duration) {
 	o.mu.Lock()
-	due := !o.sending && now.Sub(o.since) >= interval-interval/4
+	due := !o.sending && now.Sub(o.since) >= interval-interval/sweeps
 	o.heartbeat = o.heartbeat || due
 	o.mu.Unlock()
 	if due {

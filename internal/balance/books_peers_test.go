@@ -49,7 +49,6 @@ func (b *books) leave(ses *Session) {
 	if p == nil {
 		return
 	}
-	b.peers = slices.DeleteFunc(b.peers, func(q *peer) bool { return q == p })
 	var lost []*hold
 	for _, h := range p.held {
 		switch {
@@ -65,6 +64,7 @@ func (b *books) leave(ses *Session) {
 	for _, h := range lost {
 		b.lose(h, p.worker)
 	}
+	b.peers = slices.DeleteFunc(b.peers, func(q *peer) bool { return q == p })
 }
 
 func (b *books) lose(h *hold, worker string) {

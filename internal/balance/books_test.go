@@ -215,6 +215,9 @@ func (b *books) end(j *job, o task.Outcome, reason string) {
 		delete(b.ids, j.t.ID)
 	}
 	b.totalsOf(j.t.Function).count(o.State)
+	if !b.inUse(j.t.Function) { // forgotten, even if somebody comes to offer it in the same fact
+		delete(b.totals, j.t.Function)
+	}
 	b.wantEnds[j.ref] = o
 }
 

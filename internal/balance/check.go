@@ -17,6 +17,7 @@ func (s *State) Check() error {
 	waiting := map[*function]int{}
 	running := map[*function]int{}
 	tasks := map[*function]int{}
+	over := 0
 	for i, e := range s.entries {
 		if e == nil {
 			continue
@@ -25,6 +26,7 @@ func (s *State) Check() error {
 			return fmt.Errorf("task %s (%v): %w", e.task.ID, e.state, err)
 		}
 		if e.state.Terminal() {
+			over++
 			continue
 		}
 		tasks[e.fn]++
@@ -61,7 +63,29 @@ func (s *State) Check() error {
 			return fmt.Errorf("session of %s: %w", ses.WorkerID, err)
 		}
 	}
+	if err := s.kept.check(func(e *entry) bool { return e.state.Terminal() && s.byID[e.task.ID] == e }); err != nil {
+		return fmt.Errorf("kept outcomes: %w", err)
+	}
+	if s.kept.len != over || s.kept.bytes != s.keptBytes || s.keptBytes > s.opt.MaxKeptBytes {
+		return fmt.Errorf("%d outcomes are kept, %d tasks are over; %d bytes of at most %d, counted as %d",
+			s.kept.len, over, s.kept.bytes, s.opt.MaxKeptBytes, s.keptBytes)
+	}
 	return s.checkTimers()
+}
+
+// check: the list holds what belongs there, and counts it right.
+func (q *queue) check(belongs func(*entry) bool) error {
+	n, bytes := 0, 0
+	for e := q.head; e != nil; e = e.next {
+		if n++; n > q.len || !belongs(e) {
+			return fmt.Errorf("entry %d of %d does not belong in the list", n, q.len)
+		}
+		bytes += e.bytes
+	}
+	if n != q.len || bytes != q.bytes {
+		return fmt.Errorf("the list counts %d entries with %d bytes; it holds %d with %d", q.len, q.bytes, n, bytes)
+	}
+	return nil
 }
 
 // checkEntry: each task is in exactly one place.
@@ -100,6 +124,9 @@ func (s *State) checkEntry(index uint32, e *entry) error {
 
 // check: nothing waits while somebody is free, and nobody else has a turn.
 func (f *function) check() error {
+	if err := f.queue.check(func(e *entry) bool { return e.state == task.Queued && e.fn == f }); err != nil {
+		return err
+	}
 	sessions, active := 0, 0
 	for pos, ses := range f.ring.members {
 		free := f.ring.free.has(pos)

@@ -1,11 +1,13 @@
 package arch
 
 import (
+	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -22,13 +24,20 @@ type rule struct {
 	why   string
 }
 
+// effects are what a value has none of: clocks, chance, locks, logs, I/O, and
+// packages from elsewhere, which may have any.
+var effects = []string{
+	"context", "sync/...", "log/...", "net/...", "os/...", "io/...", "math/rand/...", "crypto/rand", "runtime/...", "unsafe",
+	"github.com/...", "golang.org/...", "google.golang.org/...",
+}
+
 // grpcAndGen is what only borders and SDKs know.
 var grpcAndGen = []string{"google.golang.org/grpc/...", "google.golang.org/protobuf/...", "reparto/gen/..."}
 
 var rules = []rule{
-	{"internal/task", nil, append([]string{"context", "sync", "log/slog", "net/...", "os", "github.com/..."}, grpcAndGen...),
+	{"internal/task", nil, append(effects, grpcAndGen...),
 		"the words of the project know nobody"},
-	{"internal/balance", []string{"internal/task"}, append([]string{"context", "sync", "log/slog", "net/...", "os", "math/rand/...", "github.com/..."}, grpcAndGen...),
+	{"internal/balance", []string{"internal/task"}, append(effects, grpcAndGen...),
 		"the core is a value: no clock, lock, log or I/O, so that every schedule can be replayed"},
 	{"internal/dispatch", []string{"internal/task", "internal/balance"}, append([]string{"net/...", "os"}, grpcAndGen...),
 		"the owner of the state knows no border and no backend"},
@@ -84,10 +93,39 @@ func TestImports(t *testing.T) {
 	}
 }
 
+// TestTheCoreHasNoClock: time comes with the facts. The core may compute with
+// the package time, but never ask it what time it is or have it wait.
+func TestTheCoreHasNoClock(t *testing.T) {
+	clocks := []string{"Now", "Since", "Until", "Sleep", "After", "AfterFunc", "NewTimer", "NewTicker", "Tick"}
+	for file := range sources(t) {
+		if dir := path.Dir(file); dir != "internal/task" && dir != "internal/balance" {
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), filepath.Join("..", "..", filepath.FromSlash(file)), nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(f, func(n ast.Node) bool {
+			if _, started := n.(*ast.GoStmt); started {
+				t.Errorf("%s starts a goroutine", file)
+			}
+			if call, ok := n.(*ast.SelectorExpr); ok {
+				if from, ok := call.X.(*ast.Ident); ok && from.Name == "time" && slices.Contains(clocks, call.Sel.Name) {
+					t.Errorf("%s uses time.%s; take the time as an argument, so that every schedule can be replayed", file, call.Sel.Name)
+				}
+			}
+			return true
+		})
+	}
+}
+
 // TestTheRulesBite holds the rules against imports that must not pass.
 func TestTheRulesBite(t *testing.T) {
 	for _, c := range []struct{ dir, imports string }{
 		{"internal/balance", "sync"},
+		{"internal/balance", "log"},
+		{"internal/balance", "sync/atomic"},
+		{"internal/task", "github.com/google/uuid"},
 		{"internal/balance", "net/http"},
 		{"internal/dispatch", "google.golang.org/grpc"},
 		{"client", "reparto/internal/task"},

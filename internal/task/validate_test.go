@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -66,13 +67,39 @@ func TestMetadataAtItsEdges(t *testing.T) {
 
 // FuzzCheckID holds the check against the contract's own words.
 func FuzzCheckID(f *testing.F) {
-	contract := regexp.MustCompile(`\A[A-Za-z0-9._:-]{1,128}\z`)
-	for _, s := range []string{"", "a", "a b", strings.Repeat("x", 128), strings.Repeat("x", 129), "é\xff"} {
+	fuzzName(f, CheckID, `\A[A-Za-z0-9._:-]{1,128}\z`)
+}
+
+func FuzzCheckFunction(f *testing.F) {
+	fuzzName(f, CheckFunction, `\A[A-Za-z0-9._/-]{1,128}\z`)
+}
+
+func FuzzCheckWorkerID(f *testing.F) {
+	fuzzName(f, CheckWorkerID, `\A[A-Za-z0-9._:@-]{1,128}\z`)
+}
+
+// fuzzName: accepted is what the contract says, and an error is printable and
+// short, whatever the name was.
+func fuzzName(f *testing.F, check func(string) error, contract string) {
+	allowed := regexp.MustCompile(contract)
+	for _, s := range []string{"", "a", "a b", "/pkg.Service/Method", "w@h:1", strings.Repeat("x", 128), strings.Repeat("x", 129), strings.Repeat("\xff", 129), "é\xff", "a\n", "\x1b[2J"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		if got := CheckID(s) == nil; got != contract.MatchString(s) {
+		err := check(s)
+		if got := err == nil; got != allowed.MatchString(s) {
 			t.Errorf("%q: accepted is %v", s, got)
+		}
+		if err == nil {
+			return
+		}
+		for _, c := range err.Error() {
+			if !strconv.IsPrint(c) {
+				t.Errorf("%q: the error holds %q, which is not for a terminal", s, c)
+			}
+		}
+		if n := len(err.Error()); n > 4*MaxIDLen+200 {
+			t.Errorf("the error has %d bytes", n)
 		}
 	})
 }

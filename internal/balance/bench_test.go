@@ -24,8 +24,8 @@ type answer struct {
 	res Result
 }
 
-// newCycle has sessions with the slots given, functions that each session
-// offers (at most so many each), and tasks that run or wait all the time.
+// newCycle has sessions with the slots given, each of which offers the functions
+// (at most as many as it may), and so many tasks that run or wait all the time.
 func newCycle(tb testing.TB, sessions, slots, functions, inFlight int) *cycle {
 	c := &cycle{
 		s:       New(Options{MaxFunctionQueuedBytes: 1 << 40, MaxBytes: 1 << 40, MaxFunctionQueuedTasks: 1 << 30}),
@@ -50,7 +50,7 @@ func newCycle(tb testing.TB, sessions, slots, functions, inFlight int) *cycle {
 	for i := range c.tasks {
 		c.tasks[i] = task.Task{
 			ID: fmt.Sprintf("t%d", i), Function: names[i%functions], Payload: []byte("1,2,3,4,5"),
-			Deadline: c.now.Add(time.Hour), MaxAttempts: 3,
+			MaxAttempts: 3,
 		}
 	}
 	for range inFlight {
@@ -60,10 +60,15 @@ func newCycle(tb testing.TB, sessions, slots, functions, inFlight int) *cycle {
 }
 
 func (c *cycle) submit(tb testing.TB) {
-	t := &c.tasks[c.next]
-	c.next = (c.next + 1) % len(c.tasks)
-	if _, err := c.s.Submit(c.now, t); err != nil {
-		tb.Fatal(err)
+	for {
+		t := &c.tasks[c.next]
+		c.next = (c.next + 1) % len(c.tasks)
+		t.Deadline = c.now.Add(time.Hour)
+		if _, err := c.s.Submit(c.now, t); err == nil {
+			break
+		} else if err != ErrIDConflict { // its turn came round while it still waits
+			tb.Fatal(err)
+		}
 	}
 	c.take()
 }
@@ -86,9 +91,6 @@ func (c *cycle) step(tb testing.TB) {
 	c.s.Result(c.now, a.ses, &a.res)
 	c.take()
 	c.now = c.now.Add(time.Microsecond)
-	for i := range 1 { // its deadline moves with the clock, as a client's would
-		c.tasks[(c.next+i)%len(c.tasks)].Deadline = c.now.Add(time.Hour)
-	}
 }
 
 // One task in, dealt, answered, out. In ns, bytes and allocations per task.

@@ -15,8 +15,9 @@
 // ring gets the task at the head of the function's queue. No session ever holds
 // more assignments than it has slots. Check is that promise as code.
 //
-// Every call costs O(log n) or less in tasks, sessions and functions, and does
-// not allocate once its tables have grown to size.
+// Every call about one task or session costs O(log n) or less in tasks and in
+// sessions, and a step for each function that the session concerned offers. None
+// allocates once the tables have grown to size, but for Join.
 package balance
 
 import (

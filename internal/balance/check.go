@@ -3,6 +3,7 @@ package balance
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"reparto/internal/task"
 )
@@ -162,6 +163,8 @@ func (s *State) checkSession(ses *Session) error {
 			return fmt.Errorf("assignment %d of %s is not its own", a.attempt, a.taskID)
 		case s.held(ses, a.token) != a:
 			return fmt.Errorf("token %x does not lead to the assignment of %s", a.token, a.taskID)
+		case a.entry != nil && a.entry.current != a && !slices.Contains(a.entry.late, a):
+			return fmt.Errorf("its assignment of %s belongs to a task that does not know it", a.taskID)
 		case a.entry == nil && !a.told:
 			return fmt.Errorf("was never told that nobody wants %s any more", a.taskID)
 		}

@@ -44,9 +44,15 @@ func TestCheckSeesWhatIsBroken(t *testing.T) {
 			s.functions["f"].tasks--
 			s.functions["g"].tasks++
 		},
-		"a session holds more than its slots":     func(s *State) { s.byWorker["full"].Slots = 0 },
-		"a session holds what is another's":       func(s *State) { s.byWorker["full"].held[0].session = s.byWorker["free"] },
-		"a token leads nowhere":                   func(s *State) { s.byWorker["full"].held[0].token++ },
+		"a session holds more than its slots": func(s *State) { s.byWorker["full"].Slots = 0 },
+		"a session holds what is another's":   func(s *State) { s.byWorker["full"].held[0].session = s.byWorker["free"] },
+		"a token leads nowhere":               func(s *State) { s.byWorker["full"].held[0].token++ },
+		"an assignment of a task that is over": func(s *State) {
+			a := s.byWorker["full"].held[0]
+			a.entry.current, a.entry.state = nil, task.Queued // as if it had never run
+			a.entry.fn.queue.pushBack(a.entry)
+			s.running, s.queued, a.entry.fn.running = 0, 3, 0
+		},
 		"nobody wants it and nobody was told":     func(s *State) { s.byWorker["full"].held[0].entry = nil },
 		"a timer is sooner than its parent":       func(s *State) { s.timers[0].wake = s.timers[0].wake.AddDate(1, 0, 0) },
 		"a timer's entry does not know its place": func(s *State) { s.timers[0].entry.timer++ },

@@ -122,6 +122,7 @@ func TestOutcomesAreKeptForAMinute(t *testing.T) {
 	s := New(Options{})
 	ses := s.Join(start, Registration{WorkerID: "w", Functions: []string{"f"}, Slots: 1})
 	own := newTask("own", 10)
+	own.Metadata = map[string]string{"k": "v"}
 	own.OwnID, own.Deadline, own.Fingerprint = true, start.Add(time.Hour), task.Fingerprint{1}
 	ref, err := s.Submit(start, own)
 	if err != nil {
@@ -129,6 +130,9 @@ func TestOutcomesAreKeptForAMinute(t *testing.T) {
 	}
 	s.Result(start, ses, &Result{TaskID: "own", Attempt: 1, Token: s.Take()[0].Token, Output: []byte("out")})
 	s.Take()
+	if e := s.byID["own"]; e.task.Payload != nil || e.task.Metadata != nil {
+		t.Error("what went in is held, though the outcome alone is wanted")
+	}
 	s.Tick(start.Add(time.Minute - 1))
 	again, err := s.Submit(start.Add(time.Minute-1), own)
 	if effects := s.Take(); err != nil || again != ref || len(effects) != 1 || effects[0].Kind != Finish || string(effects[0].Outcome.Result) != "out" {

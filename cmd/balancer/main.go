@@ -76,7 +76,7 @@ func addFlags(cmd *cobra.Command, o *server.Options) *cli.Log {
 	f.DurationVar(&d.MaxTimeout, "max-timeout", 24*time.Hour, "longest time limit that a task may name")
 	f.IntVar(&d.MaxPayload, "max-payload", 4<<20, "bytes in a payload or result")
 	f.IntVar(&d.DefaultMaxAttempts, "max-attempts", 3, "attempts of a task that fails and asks for a retry, if it names no number")
-	f.DurationVar(&d.Heartbeat, "heartbeat", 5*time.Second, "either side of a worker's stream speaks this often; a worker silent for three is gone")
+	f.DurationVar(&d.Heartbeat, "heartbeat", 10*time.Second, "either side of a worker's stream speaks this often; a worker silent for three is gone")
 	f.DurationVar(&d.SendLimit, "send-limit", 10*time.Second, "how long a peer may not read what is sent to it")
 	b := &d.Balance
 	f.IntVar(&b.MaxLost, "max-lost", 3, "workers that a task may lose before it has failed")

@@ -46,7 +46,7 @@ type Options struct {
 	// MaxPayload bounds payloads and results, in bytes. Default 4 MiB.
 	MaxPayload int
 	// Heartbeat is the interval at which either side of a session speaks. A
-	// worker that is not heard for three of them is gone. Default 5 s; at least
+	// worker that is not heard for three of them is gone. Default 10 s; at least
 	// 10 ms.
 	Heartbeat time.Duration
 	// SendLimit is how long a send to a worker or a client may block before its
@@ -75,7 +75,7 @@ func (o Options) validate() (Options, error) {
 	}
 	span(&o.DefaultTimeout, 5*time.Minute)
 	span(&o.MaxTimeout, 24*time.Hour)
-	span(&o.Heartbeat, 5*time.Second)
+	span(&o.Heartbeat, 10*time.Second)
 	span(&o.SendLimit, 10*time.Second)
 	span(&o.ReconnectAfter, 500*time.Millisecond)
 	if o.DefaultMaxAttempts == 0 {

@@ -53,7 +53,7 @@ func TestOptionsAtTheirEdges(t *testing.T) {
 
 func TestOptionsInForce(t *testing.T) {
 	o := open(t, Options{Balance: balance.Options{MaxLost: 7}}).Options()
-	if o.DefaultTimeout != 5*time.Minute || o.MaxPayload != 4<<20 || o.Heartbeat != 5*time.Second {
+	if o.DefaultTimeout != 5*time.Minute || o.MaxPayload != 4<<20 || o.Heartbeat != 10*time.Second {
 		t.Errorf("own options %+v, want the documented defaults", o)
 	}
 	if b := o.Balance; b.MaxQueuedTasks != 1_000_000 || b.MaxFunctionQueuedTasks != 100_000 ||

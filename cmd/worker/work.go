@@ -61,7 +61,7 @@ func (f *flags) handlers(log *slog.Logger) (worker.Handlers, error) {
 	h := worker.Handlers{}
 	if len(f.execs) == 0 || f.builtin {
 		h = functions.BuiltIn()
-		if log.Enabled(context.TODO(), slog.LevelDebug) {
+		if log.Enabled(context.Background(), slog.LevelDebug) {
 			h["sum"] = sumLogged(log)
 		}
 	}

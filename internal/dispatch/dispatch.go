@@ -151,7 +151,7 @@ func Open(o Options) (*Dispatcher, error) {
 	d := &Dispatcher{
 		opt:      o,
 		log:      o.Log,
-		logTasks: o.Log.Enabled(context.TODO(), slog.LevelDebug),
+		logTasks: o.Log.Enabled(context.Background(), slog.LevelDebug),
 		started:  time.Now(),
 		state:    balance.New(o.Balance),
 		sessions: map[*Session]struct{}{},

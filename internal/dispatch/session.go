@@ -1,10 +1,8 @@
 package dispatch
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"runtime"
 	"sync/atomic"
 	"time"
@@ -133,7 +131,7 @@ func (s *Session) Results(results []Result) {
 			f.Reason, f.Message = cut(f.Reason, maxReason), cut(f.Message, s.d.opt.MaxPayload)
 		}
 		if s.d.logTasks {
-			s.d.log.LogAttrs(context.TODO(), levelTask, "result received", taskAttr(r.TaskID), workerAttr(s.workerID))
+			s.d.log.Debug("result received", "task_id", r.TaskID, "worker_id", s.workerID)
 		}
 		s.d.state.Result(now, s.core, r)
 	}
@@ -200,11 +198,11 @@ func (d *Dispatcher) endLocked(s *Session, why error) {
 	d.state.Leave(time.Now(), s.core)
 	s.err = why
 	close(s.ended)
-	level := slog.LevelInfo
+	tell := d.log.Info
 	if why == ErrSilent || why == ErrSendBlocked {
-		level = slog.LevelWarn
+		tell = d.log.Warn
 	}
-	d.log.Log(context.TODO(), level, "worker left", "worker_id", s.workerID, "session_id", s.id, "reason", why)
+	tell("worker left", "worker_id", s.workerID, "session_id", s.id, "reason", why)
 	if why != ErrReplaced { // its effects are being carried out already
 		d.settle()
 	}
@@ -214,20 +212,13 @@ func (d *Dispatcher) endLocked(s *Session, why error) {
 func (d *Dispatcher) assign(e *balance.Effect) {
 	ses := e.Session.Owner.(*Session)
 	if d.logTasks {
-		d.log.LogAttrs(context.TODO(), levelTask, "task assigned", taskAttr(e.TaskID), workerAttr(ses.workerID),
-			slog.Int("attempt", e.Attempt))
+		d.log.Debug("task assigned", "task_id", e.TaskID, "worker_id", ses.workerID, "attempt", e.Attempt)
 	}
 	ses.putAssignment(Assignment{
 		TaskID: e.TaskID, Attempt: e.Attempt, Token: e.Token,
 		Function: e.Task.Function, Payload: e.Task.Payload, Metadata: e.Task.Metadata, Deadline: e.Task.Deadline,
 	})
 }
-
-const levelTask = slog.LevelDebug
-
-func taskAttr(id string) slog.Attr         { return slog.String("task_id", id) }
-func workerAttr(id string) slog.Attr       { return slog.String("worker_id", id) }
-func stateAttr(state task.State) slog.Attr { return slog.String("state", state.String()) }
 
 // tooLarge is the failure of a task whose result is over the payload limit.
 func tooLarge(size, limit int) *task.Failure {

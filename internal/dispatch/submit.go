@@ -1,7 +1,6 @@
 package dispatch
 
 import (
-	"context"
 	"slices"
 	"time"
 
@@ -109,7 +108,7 @@ func (d *Dispatcher) Abandon(tickets ...Ticket) {
 // finish tells everybody who waits. The caller holds d.mu.
 func (d *Dispatcher) finish(e *balance.Effect) {
 	if d.logTasks {
-		d.log.LogAttrs(context.TODO(), levelTask, "task finished", taskAttr(e.TaskID), stateAttr(e.Outcome.State))
+		d.log.Debug("task finished", "task_id", e.TaskID, "state", e.Outcome.State.String())
 	}
 	w := &d.waiting[e.Ref.Index]
 	if w.ref != e.Ref {

@@ -21,7 +21,7 @@ type taskLog struct {
 }
 
 func newTaskLog(log *slog.Logger) *taskLog {
-	return &taskLog{log, log.Enabled(context.TODO(), slog.LevelDebug)}
+	return &taskLog{log, log.Enabled(context.Background(), slog.LevelDebug)}
 }
 
 // received tells of a task before it is handed over. The line must name the

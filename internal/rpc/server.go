@@ -168,7 +168,7 @@ func serverOptions(o Options) []grpc.ServerOption {
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 20 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: o.MinPing, PermitWithoutStream: true}),
 	}
-	if o.Log.Enabled(context.TODO(), slog.LevelDebug) {
+	if o.Log.Enabled(context.Background(), slog.LevelDebug) {
 		calls := logging.LoggerFunc(func(ctx context.Context, _ logging.Level, msg string, fields ...any) {
 			o.Log.DebugContext(ctx, msg, fields...)
 		})

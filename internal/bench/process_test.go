@@ -46,9 +46,15 @@ func start(t testing.TB, name string, c config) *process {
 	return p
 }
 
+// silence is how long a child may take to say what is expected of it. No limit
+// of go test's own holds for benchmarks.
+const silence = 5 * time.Minute
+
 // expect blocks until the child says something of that kind.
 func (p *process) expect(kind string, v any) {
 	p.t.Helper()
+	stuck := time.AfterFunc(silence, func() { p.cmd.Process.Kill() })
+	defer stuck.Stop()
 	var l line
 	if err := p.lines.Decode(&l); err != nil {
 		p.t.Fatalf("%s: no word of %q: %v", p.name, kind, err)

@@ -68,20 +68,7 @@ func newCommand() *cobra.Command {
 	s.SortFlags = false
 	s.StringVarP(&f.balancer, "balancer", "b", cli.DefaultBalancer, "the balancer's `HOST:PORT`")
 	o := &f.legacy
-	s.StringVar(&o.ClientAddress, "legacy-clients", "localhost:8888", "where to listen for text clients; '' turns it off")
-	s.StringVar(&o.WorkerAddress, "legacy-workers", "localhost:8889", "where to listen for text workers; '' turns it off")
-	s.StringVar(&o.Function, "legacy-function", "sum", "the function of text tasks and text workers")
-	s.IntVar(&o.MaxLine, "legacy-max-line", 1<<20, "bytes in a line of text; a longer one ends its connection")
-	s.IntVar(&o.MaxConnections, "legacy-max-connections", 10_000, "connections to each text port")
-	s.IntVar(&o.MaxInFlight, "legacy-max-in-flight", 1024, "tasks without a result for each text client; at that number it is not read from")
-	s.IntVar(&o.MaxInFlightBytes, "legacy-max-in-flight-bytes", 16<<20, "bytes of these; one task may always pass")
-	s.DurationVar(&o.WorkerTaskTimeout, "legacy-task-timeout", 0, "how long a text worker may take for a task before its connection is ended; 0 is no limit")
-	s.DurationVar(&o.Quiet, "legacy-quiet", 50*time.Millisecond, "how long a peer is silent after a message without a line feed that is complete")
-	s.DurationVar(&o.AckGap, "legacy-ack-gap", 100*time.Millisecond, "the time between ACK and a worker's first assignment; 0: none")
-	s.DurationVar(&o.ResultGap, "legacy-result-gap", time.Millisecond, "the least time between two results to one client; 0: none")
-	s.DurationVar(&o.MessageTimeout, "legacy-message-timeout", 10*time.Second, "how long a message may take from its first byte to its last")
-	s.DurationVar(&o.WriteTimeout, "legacy-write-timeout", 10*time.Second, "how long a peer may leave a message unread")
-	s.DurationVar(&o.KeepAlive, "legacy-keepalive", 15*time.Second, "how often a silent peer is probed; 0: never")
+	o.AddFlags(s)
 	s.DurationVar(&o.TaskTimeout, "timeout", 24*time.Hour, "how long a text client's task may take in all, up to 24h")
 	s.DurationVar(&o.ConnectTimeout, "connect-timeout", 20*time.Second, "how long a text client's task may wait for the balancer")
 	s.DurationVar(&o.DrainTimeout, "drain-timeout", 30*time.Second, "how long what is under way may go on once it is to stop; 0: not at all")
@@ -101,32 +88,19 @@ func (f *flags) check() error {
 		return errors.New("--legacy-clients and --legacy-workers are both turned off; nothing is left to do")
 	}
 	for name, d := range map[string]time.Duration{
-		"legacy-quiet": o.Quiet, "legacy-message-timeout": o.MessageTimeout, "legacy-write-timeout": o.WriteTimeout,
 		"timeout": o.TaskTimeout, "connect-timeout": o.ConnectTimeout,
 	} {
 		if d <= 0 {
 			return fmt.Errorf("--%s is %v; give more than 0", name, d)
 		}
 	}
-	for name, n := range map[string]int{
-		"legacy-max-line": o.MaxLine, "legacy-max-connections": o.MaxConnections,
-		"legacy-max-in-flight": o.MaxInFlight, "legacy-max-in-flight-bytes": o.MaxInFlightBytes,
-	} {
-		if n <= 0 {
-			return fmt.Errorf("--%s is %d; give more than 0", name, n)
-		}
+	switch {
+	case o.DrainTimeout < 0:
+		return fmt.Errorf("--drain-timeout is %v; give a time, or 0 for none", o.DrainTimeout)
+	case o.DrainTimeout == 0:
+		o.DrainTimeout = -1
 	}
-	for name, d := range map[string]*time.Duration{
-		"legacy-ack-gap": &o.AckGap, "legacy-result-gap": &o.ResultGap, "legacy-keepalive": &o.KeepAlive, "drain-timeout": &o.DrainTimeout,
-	} {
-		if *d < 0 {
-			return fmt.Errorf("--%s is %v; give a time, or 0 for none", name, *d)
-		}
-		if *d == 0 {
-			*d = -1
-		}
-	}
-	return nil
+	return o.CheckFlags()
 }
 
 // serve runs an adapter until ctx ends.

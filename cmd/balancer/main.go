@@ -44,6 +44,9 @@ func newCommand() *cobra.Command {
 	var o server.Options
 	log := addFlags(cmd, &o)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := o.Legacy.CheckFlags(); err != nil {
+			return cli.Exit(cli.Usage, err)
+		}
 		o.Log = log.Logger(cmd.OutOrStdout(), cmd.ErrOrStderr(), classic.Options{Role: classic.LoadBalancer})
 		o.RPC.Version = cli.ShortVersion()
 		s, err := server.Listen(o)
@@ -63,12 +66,8 @@ func addFlags(cmd *cobra.Command, o *server.Options) *cli.Log {
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringVar(&o.Address, "grpc", cli.DefaultBalancer, "where to listen for gRPC")
-	f.StringVar(&o.Legacy.ClientAddress, "legacy-clients", "localhost:8888", "where to listen for text clients; '' turns it off")
-	f.StringVar(&o.Legacy.WorkerAddress, "legacy-workers", "localhost:8889", "where to listen for text workers; '' turns it off")
-	f.StringVar(&o.Legacy.Function, "legacy-function", "sum", "the function of text tasks and text workers")
-	f.IntVar(&o.Legacy.MaxLine, "legacy-max-line", 1<<20, "bytes in a line of text; a longer one ends its connection")
-	f.IntVar(&o.Legacy.MaxConnections, "legacy-max-connections", 10_000, "connections to each text port")
-	f.DurationVar(&o.Legacy.WorkerTaskTimeout, "legacy-task-timeout", 0, "how long a text worker may take for a task before its connection is ended; 0 is no limit")
+	o.Legacy.AddFlags(f)
+	f.DurationVar(&o.Legacy.TaskTimeout, "legacy-timeout", 24*time.Hour, "how long a text client's task may take in all, up to 24h")
 	f.DurationVar(&o.DrainTimeout, "drain-timeout", 30*time.Second, "how long running tasks may go on when asked to stop")
 
 	d := &o.Dispatch

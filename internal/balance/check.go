@@ -67,9 +67,9 @@ func (s *State) Check() error {
 	if err := s.kept.check(func(e *entry) bool { return e.state.Terminal() && s.byID[e.task.ID] == e }); err != nil {
 		return fmt.Errorf("kept outcomes: %w", err)
 	}
-	if s.kept.len != over || s.kept.bytes != s.keptBytes || s.keptBytes > s.opt.MaxKeptBytes {
-		return fmt.Errorf("%d outcomes are kept, %d tasks are over; %d bytes of at most %d, counted as %d",
-			s.kept.len, over, s.kept.bytes, s.opt.MaxKeptBytes, s.keptBytes)
+	if s.kept.len != over || s.kept.bytes > s.opt.MaxKeptBytes {
+		return fmt.Errorf("%d outcomes are kept, %d tasks are over; %d bytes of at most %d",
+			s.kept.len, over, s.kept.bytes, s.opt.MaxKeptBytes)
 	}
 	return s.checkTimers()
 }

@@ -13,7 +13,7 @@ func TestCheckSeesWhatIsBroken(t *testing.T) {
 		"a queue holds what is in no table":     func(s *State) { s.functions["f"].queue.pushBack(&entry{}) },
 		"a queue's count of bytes is off":       func(s *State) { s.functions["f"].queue.bytes++ },
 		"a kept outcome is in no list":          func(s *State) { s.kept = queue{} },
-		"a count of the bytes kept is off":      func(s *State) { s.keptBytes++ },
+		"a count of the bytes kept is off":      func(s *State) { s.kept.bytes++ },
 		"a running task has no assignment":      func(s *State) { s.byID["r1"].current = nil },
 		"a queued task has an assignment":       func(s *State) { s.byID["q1"].current = s.byID["r1"].current },
 		"an assignment belongs to another":      func(s *State) { s.byID["r1"].current.entry = s.byID["q1"] },

@@ -361,7 +361,7 @@ func (x *schedule) windDown() {
 		}
 	}
 	s := x.s
-	if n := len(s.byID) + len(s.functions) + len(s.timers) + len(s.byWorker) + s.kept.len + s.keptBytes; n > 0 || s.Counts() != (Counts{}) {
+	if n := len(s.byID) + len(s.functions) + len(s.timers) + len(s.byWorker) + s.kept.len + s.kept.bytes; n > 0 || s.Counts() != (Counts{}) {
 		x.b.wrong("tables are left: %+v, %d ids, %d functions, %d timers, %d kept", s.Counts(), len(s.byID), len(s.functions), len(s.timers), s.kept.len)
 	}
 	if used := len(s.assignments) - len(s.unusedSlots); used != 0 {

@@ -123,8 +123,7 @@ type State struct {
 	unusedSlots []uint32
 	generation  uint32 // the high half of the next token
 
-	kept      queue // finished entries under own ids, oldest first
-	keptBytes int
+	kept queue // finished entries under own ids, oldest first
 
 	queued, scheduled, running int
 	bytes                      int // of all tasks without an outcome

@@ -88,6 +88,9 @@ func (s *State) Cancel(now time.Time, ref Ref, reason string) {
 	}
 }
 
+// Empty reports whether every task has its outcome.
+func (s *State) Empty() bool { return s.queued+s.scheduled+s.running == 0 }
+
 // Running returns the number of tasks that a worker has.
 func (s *State) Running() int { return s.running }
 
@@ -212,14 +215,12 @@ func (s *State) keep(now time.Time, e *entry, o task.Outcome) {
 	e.task.Payload, e.task.Metadata, e.fn = nil, nil, nil
 	e.bytes = o.Bytes()
 	s.kept.pushBack(e)
-	s.keptBytes += e.bytes
-	for s.keptBytes > s.opt.MaxKeptBytes {
+	for s.kept.bytes > s.opt.MaxKeptBytes {
 		s.unkeep(s.kept.head)
 	}
 }
 
 func (s *State) unkeep(e *entry) {
 	s.kept.remove(e)
-	s.keptBytes -= e.bytes
 	s.free(e)
 }

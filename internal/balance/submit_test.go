@@ -164,8 +164,8 @@ func TestAnOutcomeTooLargeToKeep(t *testing.T) {
 		s.Result(start, ses, &Result{TaskID: own.ID, Attempt: 1, Token: s.Take()[0].Token, Output: make([]byte, size)})
 		s.Take()
 	}
-	if s.kept.len != 1 || s.keptBytes > 2000 || s.byID["2"] == nil {
-		t.Errorf("%d outcomes with %d bytes are kept, want the last alone", s.kept.len, s.keptBytes)
+	if s.kept.len != 1 || s.kept.bytes > 2000 || s.byID["2"] == nil {
+		t.Errorf("%d outcomes with %d bytes are kept, want the last alone", s.kept.len, s.kept.bytes)
 	}
 }
 

@@ -60,6 +60,9 @@ type Options struct {
 	Log *slog.Logger
 }
 
+// maxIdleWaiting is how large the table of waiters may stay when it is empty.
+const maxIdleWaiting = 4096
+
 // sweeps is how often in an interval the sessions are looked at: what is due is
 // late, or early, by at most this part of it.
 const sweeps = 16
@@ -190,6 +193,9 @@ func (d *Dispatcher) settle() {
 	}
 	if d.draining && d.state.Running() == 0 {
 		d.becomeIdle()
+	}
+	if len(d.waiting) > maxIdleWaiting && d.state.Empty() {
+		d.waiting = nil // nobody waits: a peak is not remembered for ever
 	}
 	if wake, ok := d.state.NextDeadline(); ok && wake.Before(d.armed) {
 		d.armed = wake

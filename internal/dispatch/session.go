@@ -186,10 +186,10 @@ func (s *Session) Detach() {
 	s.d.mu.Lock()
 	defer s.d.mu.Unlock()
 	s.d.endLocked(s, ErrDetached)
-	s.d.settle()
 }
 
-// endLocked takes the session out. The caller holds d.mu and settles.
+// endLocked takes the session out, if that has not been done, and carries out
+// what follows. The caller holds d.mu.
 func (d *Dispatcher) endLocked(s *Session, why error) {
 	if _, live := d.sessions[s]; !live {
 		return

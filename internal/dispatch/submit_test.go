@@ -247,3 +247,35 @@ func passes(t *testing.T, d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()
 }
+
+// nobody is a waiter that does not mind.
+type nobody struct{}
+
+func (nobody) Done(uint64, string, task.Outcome) {}
+
+func TestTheTableOfWaitersShrinksAfterAPeak(t *testing.T) {
+	d, err := Open(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	const peak = maxIdleWaiting + 1
+	batch := make([]Submission, peak)
+	for i := range batch {
+		batch[i].Task = task.Task{Function: "f", Deadline: time.Now().Add(time.Hour), MaxAttempts: 1}
+	}
+	d.Submit(nobody{}, batch)
+	tickets := make([]Ticket, peak)
+	for i := range batch {
+		tickets[i] = batch[i].Ticket
+	}
+	d.Abandon(tickets[1:]...)
+	if len(d.waiting) != peak {
+		t.Errorf("the table has %d places while somebody waits, want %d", len(d.waiting), peak)
+	}
+	d.Abandon(tickets[0])
+	if len(d.waiting) != 0 {
+		t.Errorf("the table has %d places when nobody waits", len(d.waiting))
+	}
+	d.Abandon(tickets...) // of tasks that are over: nothing happens
+}

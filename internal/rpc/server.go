@@ -136,7 +136,7 @@ func NewServer(inside Inside, o Options) *Server {
 	pb.RegisterTaskServiceServer(s.grpc, &taskService{
 		tasks: inside, limits: l, opt: o, log: log, events: &s.events, serverID: inside.Info().ID,
 	})
-	pb.RegisterWorkerServiceServer(s.grpc, &workService{workers: inside, limits: l, opt: o, log: log, events: &s.events, ack: &pb.Ack{
+	pb.RegisterWorkerServiceServer(s.grpc, &workService{workers: inside, opt: o, log: log, events: &s.events, ack: &pb.Ack{
 		HeartbeatIntervalMs: l.Heartbeat.Milliseconds(), ServerId: inside.Info().ID,
 		Limits: &pb.WorkerLimits{
 			MaxPayloadBytes: int64(l.MaxPayload), MaxMessageBytes: int64(o.MaxMessage), MaxFrameTasks: dispatch.MaxFrameTasks,

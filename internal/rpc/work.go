@@ -23,7 +23,6 @@ type Workers interface {
 type workService struct {
 	pb.UnimplementedWorkerServiceServer
 	workers Workers
-	limits  limits
 	opt     Options
 	log     *taskLog
 	ack     *pb.Ack // what every Ack says

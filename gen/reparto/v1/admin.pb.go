@@ -512,7 +512,9 @@ type Function struct {
 	Expired   int64 `protobuf:"varint,15,opt,name=expired,proto3" json:"expired,omitempty"`
 	// Attempts that were given out again because a worker was lost, ran out of
 	// time or asked for it.
-	Retried       int64 `protobuf:"varint,16,opt,name=retried,proto3" json:"retried,omitempty"`
+	Retried int64 `protobuf:"varint,16,opt,name=retried,proto3" json:"retried,omitempty"`
+	// Nothing is given out; see PauseFunction.
+	Paused        bool `protobuf:"varint,17,opt,name=paused,proto3" json:"paused,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -659,6 +661,270 @@ func (x *Function) GetRetried() int64 {
 	return 0
 }
 
+func (x *Function) GetPaused() bool {
+	if x != nil {
+		return x.Paused
+	}
+	return false
+}
+
+type PauseFunctionRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Function      string                 `protobuf:"bytes,1,opt,name=function,proto3" json:"function,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseFunctionRequest) Reset() {
+	*x = PauseFunctionRequest{}
+	mi := &file_reparto_v1_admin_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseFunctionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseFunctionRequest) ProtoMessage() {}
+
+func (x *PauseFunctionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_reparto_v1_admin_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseFunctionRequest.ProtoReflect.Descriptor instead.
+func (*PauseFunctionRequest) Descriptor() ([]byte, []int) {
+	return file_reparto_v1_admin_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *PauseFunctionRequest) GetFunction() string {
+	if x != nil {
+		return x.Function
+	}
+	return ""
+}
+
+type PauseFunctionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// It was paused already.
+	WasPaused     bool `protobuf:"varint,1,opt,name=was_paused,json=wasPaused,proto3" json:"was_paused,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseFunctionResponse) Reset() {
+	*x = PauseFunctionResponse{}
+	mi := &file_reparto_v1_admin_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseFunctionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseFunctionResponse) ProtoMessage() {}
+
+func (x *PauseFunctionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_reparto_v1_admin_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseFunctionResponse.ProtoReflect.Descriptor instead.
+func (*PauseFunctionResponse) Descriptor() ([]byte, []int) {
+	return file_reparto_v1_admin_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *PauseFunctionResponse) GetWasPaused() bool {
+	if x != nil {
+		return x.WasPaused
+	}
+	return false
+}
+
+type ResumeFunctionRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Function      string                 `protobuf:"bytes,1,opt,name=function,proto3" json:"function,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumeFunctionRequest) Reset() {
+	*x = ResumeFunctionRequest{}
+	mi := &file_reparto_v1_admin_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeFunctionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeFunctionRequest) ProtoMessage() {}
+
+func (x *ResumeFunctionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_reparto_v1_admin_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeFunctionRequest.ProtoReflect.Descriptor instead.
+func (*ResumeFunctionRequest) Descriptor() ([]byte, []int) {
+	return file_reparto_v1_admin_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ResumeFunctionRequest) GetFunction() string {
+	if x != nil {
+		return x.Function
+	}
+	return ""
+}
+
+type ResumeFunctionResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	WasPaused     bool                   `protobuf:"varint,1,opt,name=was_paused,json=wasPaused,proto3" json:"was_paused,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumeFunctionResponse) Reset() {
+	*x = ResumeFunctionResponse{}
+	mi := &file_reparto_v1_admin_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeFunctionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeFunctionResponse) ProtoMessage() {}
+
+func (x *ResumeFunctionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_reparto_v1_admin_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeFunctionResponse.ProtoReflect.Descriptor instead.
+func (*ResumeFunctionResponse) Descriptor() ([]byte, []int) {
+	return file_reparto_v1_admin_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ResumeFunctionResponse) GetWasPaused() bool {
+	if x != nil {
+		return x.WasPaused
+	}
+	return false
+}
+
+type DrainWorkerRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	WorkerId      string                 `protobuf:"bytes,1,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainWorkerRequest) Reset() {
+	*x = DrainWorkerRequest{}
+	mi := &file_reparto_v1_admin_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainWorkerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainWorkerRequest) ProtoMessage() {}
+
+func (x *DrainWorkerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_reparto_v1_admin_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainWorkerRequest.ProtoReflect.Descriptor instead.
+func (*DrainWorkerRequest) Descriptor() ([]byte, []int) {
+	return file_reparto_v1_admin_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *DrainWorkerRequest) GetWorkerId() string {
+	if x != nil {
+		return x.WorkerId
+	}
+	return ""
+}
+
+type DrainWorkerResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainWorkerResponse) Reset() {
+	*x = DrainWorkerResponse{}
+	mi := &file_reparto_v1_admin_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainWorkerResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainWorkerResponse) ProtoMessage() {}
+
+func (x *DrainWorkerResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_reparto_v1_admin_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainWorkerResponse.ProtoReflect.Descriptor instead.
+func (*DrainWorkerResponse) Descriptor() ([]byte, []int) {
+	return file_reparto_v1_admin_proto_rawDescGZIP(), []int{12}
+}
+
 type GetServerInfoRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -667,7 +933,7 @@ type GetServerInfoRequest struct {
 
 func (x *GetServerInfoRequest) Reset() {
 	*x = GetServerInfoRequest{}
-	mi := &file_reparto_v1_admin_proto_msgTypes[7]
+	mi := &file_reparto_v1_admin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -679,7 +945,7 @@ func (x *GetServerInfoRequest) String() string {
 func (*GetServerInfoRequest) ProtoMessage() {}
 
 func (x *GetServerInfoRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_reparto_v1_admin_proto_msgTypes[7]
+	mi := &file_reparto_v1_admin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -692,7 +958,7 @@ func (x *GetServerInfoRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetServerInfoRequest.ProtoReflect.Descriptor instead.
 func (*GetServerInfoRequest) Descriptor() ([]byte, []int) {
-	return file_reparto_v1_admin_proto_rawDescGZIP(), []int{7}
+	return file_reparto_v1_admin_proto_rawDescGZIP(), []int{13}
 }
 
 type GetServerInfoResponse struct {
@@ -708,15 +974,19 @@ type GetServerInfoResponse struct {
 	Scheduled int64                `protobuf:"varint,8,opt,name=scheduled,proto3" json:"scheduled,omitempty"`
 	Running   int64                `protobuf:"varint,9,opt,name=running,proto3" json:"running,omitempty"`
 	// Of all tasks that wait or run.
-	Bytes         int64         `protobuf:"varint,10,opt,name=bytes,proto3" json:"bytes,omitempty"`
-	Limits        *ServerLimits `protobuf:"bytes,11,opt,name=limits,proto3" json:"limits,omitempty"`
+	Bytes  int64         `protobuf:"varint,10,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Limits *ServerLimits `protobuf:"bytes,11,opt,name=limits,proto3" json:"limits,omitempty"`
+	// What keeps durable tasks, such as "file:reparto-data".
+	Store string `protobuf:"bytes,12,opt,name=store,proto3" json:"store,omitempty"`
+	// Why nothing can be written there; empty when all is well.
+	StoreError    string `protobuf:"bytes,13,opt,name=store_error,json=storeError,proto3" json:"store_error,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetServerInfoResponse) Reset() {
 	*x = GetServerInfoResponse{}
-	mi := &file_reparto_v1_admin_proto_msgTypes[8]
+	mi := &file_reparto_v1_admin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -728,7 +998,7 @@ func (x *GetServerInfoResponse) String() string {
 func (*GetServerInfoResponse) ProtoMessage() {}
 
 func (x *GetServerInfoResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_reparto_v1_admin_proto_msgTypes[8]
+	mi := &file_reparto_v1_admin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -741,7 +1011,7 @@ func (x *GetServerInfoResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetServerInfoResponse.ProtoReflect.Descriptor instead.
 func (*GetServerInfoResponse) Descriptor() ([]byte, []int) {
-	return file_reparto_v1_admin_proto_rawDescGZIP(), []int{8}
+	return file_reparto_v1_admin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GetServerInfoResponse) GetVersion() string {
@@ -821,6 +1091,20 @@ func (x *GetServerInfoResponse) GetLimits() *ServerLimits {
 	return nil
 }
 
+func (x *GetServerInfoResponse) GetStore() string {
+	if x != nil {
+		return x.Store
+	}
+	return ""
+}
+
+func (x *GetServerInfoResponse) GetStoreError() string {
+	if x != nil {
+		return x.StoreError
+	}
+	return ""
+}
+
 // ServerLimits are the limits in force.
 type ServerLimits struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
@@ -840,7 +1124,7 @@ type ServerLimits struct {
 
 func (x *ServerLimits) Reset() {
 	*x = ServerLimits{}
-	mi := &file_reparto_v1_admin_proto_msgTypes[9]
+	mi := &file_reparto_v1_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -852,7 +1136,7 @@ func (x *ServerLimits) String() string {
 func (*ServerLimits) ProtoMessage() {}
 
 func (x *ServerLimits) ProtoReflect() protoreflect.Message {
-	mi := &file_reparto_v1_admin_proto_msgTypes[9]
+	mi := &file_reparto_v1_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -865,7 +1149,7 @@ func (x *ServerLimits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerLimits.ProtoReflect.Descriptor instead.
 func (*ServerLimits) Descriptor() ([]byte, []int) {
-	return file_reparto_v1_admin_proto_rawDescGZIP(), []int{9}
+	return file_reparto_v1_admin_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ServerLimits) GetMaxPayloadBytes() int64 {
@@ -981,7 +1265,7 @@ const file_reparto_v1_admin_proto_rawDesc = "" +
 	"page_token\x18\x02 \x01(\tR\tpageToken\"s\n" +
 	"\x15ListFunctionsResponse\x122\n" +
 	"\tfunctions\x18\x01 \x03(\v2\x14.reparto.v1.FunctionR\tfunctions\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x8c\x04\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa4\x04\n" +
 	"\bFunction\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aworkers\x18\x02 \x01(\x05R\aworkers\x12\x1d\n" +
@@ -1001,8 +1285,22 @@ const file_reparto_v1_admin_proto_rawDesc = "" +
 	"\x06failed\x18\r \x01(\x03R\x06failed\x12\x1c\n" +
 	"\tcancelled\x18\x0e \x01(\x03R\tcancelled\x12\x18\n" +
 	"\aexpired\x18\x0f \x01(\x03R\aexpired\x12\x18\n" +
-	"\aretried\x18\x10 \x01(\x03R\aretried\"\x16\n" +
-	"\x14GetServerInfoRequest\"\xee\x02\n" +
+	"\aretried\x18\x10 \x01(\x03R\aretried\x12\x16\n" +
+	"\x06paused\x18\x11 \x01(\bR\x06paused\"2\n" +
+	"\x14PauseFunctionRequest\x12\x1a\n" +
+	"\bfunction\x18\x01 \x01(\tR\bfunction\"6\n" +
+	"\x15PauseFunctionResponse\x12\x1d\n" +
+	"\n" +
+	"was_paused\x18\x01 \x01(\bR\twasPaused\"3\n" +
+	"\x15ResumeFunctionRequest\x12\x1a\n" +
+	"\bfunction\x18\x01 \x01(\tR\bfunction\"7\n" +
+	"\x16ResumeFunctionResponse\x12\x1d\n" +
+	"\n" +
+	"was_paused\x18\x01 \x01(\bR\twasPaused\"1\n" +
+	"\x12DrainWorkerRequest\x12\x1b\n" +
+	"\tworker_id\x18\x01 \x01(\tR\bworkerId\"\x15\n" +
+	"\x13DrainWorkerResponse\"\x16\n" +
+	"\x14GetServerInfoRequest\"\xa5\x03\n" +
 	"\x15GetServerInfoResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x1d\n" +
 	"\n" +
@@ -1016,7 +1314,10 @@ const file_reparto_v1_admin_proto_rawDesc = "" +
 	"\arunning\x18\t \x01(\x03R\arunning\x12\x14\n" +
 	"\x05bytes\x18\n" +
 	" \x01(\x03R\x05bytes\x120\n" +
-	"\x06limits\x18\v \x01(\v2\x18.reparto.v1.ServerLimitsR\x06limits\"\xed\x03\n" +
+	"\x06limits\x18\v \x01(\v2\x18.reparto.v1.ServerLimitsR\x06limits\x12\x14\n" +
+	"\x05store\x18\f \x01(\tR\x05store\x12\x1f\n" +
+	"\vstore_error\x18\r \x01(\tR\n" +
+	"storeError\"\xed\x03\n" +
 	"\fServerLimits\x12*\n" +
 	"\x11max_payload_bytes\x18\x01 \x01(\x03R\x0fmaxPayloadBytes\x12*\n" +
 	"\x11max_message_bytes\x18\x02 \x01(\x03R\x0fmaxMessageBytes\x12(\n" +
@@ -1027,11 +1328,14 @@ const file_reparto_v1_admin_proto_rawDesc = "" +
 	"\x0fdefault_timeout\x18\a \x01(\v2\x19.google.protobuf.DurationR\x0edefaultTimeout\x12:\n" +
 	"\vmax_timeout\x18\b \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"maxTimeout\x12H\n" +
-	"\x12heartbeat_interval\x18\t \x01(\v2\x19.google.protobuf.DurationR\x11heartbeatInterval2\x8a\x02\n" +
+	"\x12heartbeat_interval\x18\t \x01(\v2\x19.google.protobuf.DurationR\x11heartbeatInterval2\x89\x04\n" +
 	"\fAdminService\x12N\n" +
 	"\vListWorkers\x12\x1e.reparto.v1.ListWorkersRequest\x1a\x1f.reparto.v1.ListWorkersResponse\x12T\n" +
 	"\rListFunctions\x12 .reparto.v1.ListFunctionsRequest\x1a!.reparto.v1.ListFunctionsResponse\x12T\n" +
-	"\rGetServerInfo\x12 .reparto.v1.GetServerInfoRequest\x1a!.reparto.v1.GetServerInfoResponseB\"Z reparto/gen/reparto/v1;repartov1b\x06proto3"
+	"\rGetServerInfo\x12 .reparto.v1.GetServerInfoRequest\x1a!.reparto.v1.GetServerInfoResponse\x12T\n" +
+	"\rPauseFunction\x12 .reparto.v1.PauseFunctionRequest\x1a!.reparto.v1.PauseFunctionResponse\x12W\n" +
+	"\x0eResumeFunction\x12!.reparto.v1.ResumeFunctionRequest\x1a\".reparto.v1.ResumeFunctionResponse\x12N\n" +
+	"\vDrainWorker\x12\x1e.reparto.v1.DrainWorkerRequest\x1a\x1f.reparto.v1.DrainWorkerResponseB\"Z reparto/gen/reparto/v1;repartov1b\x06proto3"
 
 var (
 	file_reparto_v1_admin_proto_rawDescOnce sync.Once
@@ -1045,43 +1349,55 @@ func file_reparto_v1_admin_proto_rawDescGZIP() []byte {
 	return file_reparto_v1_admin_proto_rawDescData
 }
 
-var file_reparto_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_reparto_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_reparto_v1_admin_proto_goTypes = []any{
-	(*ListWorkersRequest)(nil),    // 0: reparto.v1.ListWorkersRequest
-	(*ListWorkersResponse)(nil),   // 1: reparto.v1.ListWorkersResponse
-	(*Worker)(nil),                // 2: reparto.v1.Worker
-	(*Running)(nil),               // 3: reparto.v1.Running
-	(*ListFunctionsRequest)(nil),  // 4: reparto.v1.ListFunctionsRequest
-	(*ListFunctionsResponse)(nil), // 5: reparto.v1.ListFunctionsResponse
-	(*Function)(nil),              // 6: reparto.v1.Function
-	(*GetServerInfoRequest)(nil),  // 7: reparto.v1.GetServerInfoRequest
-	(*GetServerInfoResponse)(nil), // 8: reparto.v1.GetServerInfoResponse
-	(*ServerLimits)(nil),          // 9: reparto.v1.ServerLimits
-	nil,                           // 10: reparto.v1.Worker.LabelsEntry
-	(*durationpb.Duration)(nil),   // 11: google.protobuf.Duration
+	(*ListWorkersRequest)(nil),     // 0: reparto.v1.ListWorkersRequest
+	(*ListWorkersResponse)(nil),    // 1: reparto.v1.ListWorkersResponse
+	(*Worker)(nil),                 // 2: reparto.v1.Worker
+	(*Running)(nil),                // 3: reparto.v1.Running
+	(*ListFunctionsRequest)(nil),   // 4: reparto.v1.ListFunctionsRequest
+	(*ListFunctionsResponse)(nil),  // 5: reparto.v1.ListFunctionsResponse
+	(*Function)(nil),               // 6: reparto.v1.Function
+	(*PauseFunctionRequest)(nil),   // 7: reparto.v1.PauseFunctionRequest
+	(*PauseFunctionResponse)(nil),  // 8: reparto.v1.PauseFunctionResponse
+	(*ResumeFunctionRequest)(nil),  // 9: reparto.v1.ResumeFunctionRequest
+	(*ResumeFunctionResponse)(nil), // 10: reparto.v1.ResumeFunctionResponse
+	(*DrainWorkerRequest)(nil),     // 11: reparto.v1.DrainWorkerRequest
+	(*DrainWorkerResponse)(nil),    // 12: reparto.v1.DrainWorkerResponse
+	(*GetServerInfoRequest)(nil),   // 13: reparto.v1.GetServerInfoRequest
+	(*GetServerInfoResponse)(nil),  // 14: reparto.v1.GetServerInfoResponse
+	(*ServerLimits)(nil),           // 15: reparto.v1.ServerLimits
+	nil,                            // 16: reparto.v1.Worker.LabelsEntry
+	(*durationpb.Duration)(nil),    // 17: google.protobuf.Duration
 }
 var file_reparto_v1_admin_proto_depIdxs = []int32{
 	2,  // 0: reparto.v1.ListWorkersResponse.workers:type_name -> reparto.v1.Worker
-	10, // 1: reparto.v1.Worker.labels:type_name -> reparto.v1.Worker.LabelsEntry
-	11, // 2: reparto.v1.Worker.connected_for:type_name -> google.protobuf.Duration
-	11, // 3: reparto.v1.Worker.last_heard_ago:type_name -> google.protobuf.Duration
+	16, // 1: reparto.v1.Worker.labels:type_name -> reparto.v1.Worker.LabelsEntry
+	17, // 2: reparto.v1.Worker.connected_for:type_name -> google.protobuf.Duration
+	17, // 3: reparto.v1.Worker.last_heard_ago:type_name -> google.protobuf.Duration
 	3,  // 4: reparto.v1.Worker.running:type_name -> reparto.v1.Running
-	11, // 5: reparto.v1.Running.running_for:type_name -> google.protobuf.Duration
+	17, // 5: reparto.v1.Running.running_for:type_name -> google.protobuf.Duration
 	6,  // 6: reparto.v1.ListFunctionsResponse.functions:type_name -> reparto.v1.Function
-	11, // 7: reparto.v1.Function.oldest_age:type_name -> google.protobuf.Duration
-	11, // 8: reparto.v1.GetServerInfoResponse.uptime:type_name -> google.protobuf.Duration
-	9,  // 9: reparto.v1.GetServerInfoResponse.limits:type_name -> reparto.v1.ServerLimits
-	11, // 10: reparto.v1.ServerLimits.default_timeout:type_name -> google.protobuf.Duration
-	11, // 11: reparto.v1.ServerLimits.max_timeout:type_name -> google.protobuf.Duration
-	11, // 12: reparto.v1.ServerLimits.heartbeat_interval:type_name -> google.protobuf.Duration
+	17, // 7: reparto.v1.Function.oldest_age:type_name -> google.protobuf.Duration
+	17, // 8: reparto.v1.GetServerInfoResponse.uptime:type_name -> google.protobuf.Duration
+	15, // 9: reparto.v1.GetServerInfoResponse.limits:type_name -> reparto.v1.ServerLimits
+	17, // 10: reparto.v1.ServerLimits.default_timeout:type_name -> google.protobuf.Duration
+	17, // 11: reparto.v1.ServerLimits.max_timeout:type_name -> google.protobuf.Duration
+	17, // 12: reparto.v1.ServerLimits.heartbeat_interval:type_name -> google.protobuf.Duration
 	0,  // 13: reparto.v1.AdminService.ListWorkers:input_type -> reparto.v1.ListWorkersRequest
 	4,  // 14: reparto.v1.AdminService.ListFunctions:input_type -> reparto.v1.ListFunctionsRequest
-	7,  // 15: reparto.v1.AdminService.GetServerInfo:input_type -> reparto.v1.GetServerInfoRequest
-	1,  // 16: reparto.v1.AdminService.ListWorkers:output_type -> reparto.v1.ListWorkersResponse
-	5,  // 17: reparto.v1.AdminService.ListFunctions:output_type -> reparto.v1.ListFunctionsResponse
-	8,  // 18: reparto.v1.AdminService.GetServerInfo:output_type -> reparto.v1.GetServerInfoResponse
-	16, // [16:19] is the sub-list for method output_type
-	13, // [13:16] is the sub-list for method input_type
+	13, // 15: reparto.v1.AdminService.GetServerInfo:input_type -> reparto.v1.GetServerInfoRequest
+	7,  // 16: reparto.v1.AdminService.PauseFunction:input_type -> reparto.v1.PauseFunctionRequest
+	9,  // 17: reparto.v1.AdminService.ResumeFunction:input_type -> reparto.v1.ResumeFunctionRequest
+	11, // 18: reparto.v1.AdminService.DrainWorker:input_type -> reparto.v1.DrainWorkerRequest
+	1,  // 19: reparto.v1.AdminService.ListWorkers:output_type -> reparto.v1.ListWorkersResponse
+	5,  // 20: reparto.v1.AdminService.ListFunctions:output_type -> reparto.v1.ListFunctionsResponse
+	14, // 21: reparto.v1.AdminService.GetServerInfo:output_type -> reparto.v1.GetServerInfoResponse
+	8,  // 22: reparto.v1.AdminService.PauseFunction:output_type -> reparto.v1.PauseFunctionResponse
+	10, // 23: reparto.v1.AdminService.ResumeFunction:output_type -> reparto.v1.ResumeFunctionResponse
+	12, // 24: reparto.v1.AdminService.DrainWorker:output_type -> reparto.v1.DrainWorkerResponse
+	19, // [19:25] is the sub-list for method output_type
+	13, // [13:19] is the sub-list for method input_type
 	13, // [13:13] is the sub-list for extension type_name
 	13, // [13:13] is the sub-list for extension extendee
 	0,  // [0:13] is the sub-list for field type_name
@@ -1098,7 +1414,7 @@ func file_reparto_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_reparto_v1_admin_proto_rawDesc), len(file_reparto_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   11,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

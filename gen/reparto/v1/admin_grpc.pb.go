@@ -19,17 +19,20 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	AdminService_ListWorkers_FullMethodName   = "/reparto.v1.AdminService/ListWorkers"
-	AdminService_ListFunctions_FullMethodName = "/reparto.v1.AdminService/ListFunctions"
-	AdminService_GetServerInfo_FullMethodName = "/reparto.v1.AdminService/GetServerInfo"
+	AdminService_ListWorkers_FullMethodName    = "/reparto.v1.AdminService/ListWorkers"
+	AdminService_ListFunctions_FullMethodName  = "/reparto.v1.AdminService/ListFunctions"
+	AdminService_GetServerInfo_FullMethodName  = "/reparto.v1.AdminService/GetServerInfo"
+	AdminService_PauseFunction_FullMethodName  = "/reparto.v1.AdminService/PauseFunction"
+	AdminService_ResumeFunction_FullMethodName = "/reparto.v1.AdminService/ResumeFunction"
+	AdminService_DrainWorker_FullMethodName    = "/reparto.v1.AdminService/DrainWorker"
 )
 
 // AdminServiceClient is the client API for AdminService service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// AdminService shows an operator what the balancer sees. All of it is as of one
-// moment; nothing of it changes anything.
+// AdminService shows an operator what the balancer sees, as of one moment, and
+// lets him step in.
 type AdminServiceClient interface {
 	// ListWorkers tells who is connected, what they offer and what they run, in
 	// the order of their worker_id.
@@ -40,6 +43,15 @@ type AdminServiceClient interface {
 	ListFunctions(ctx context.Context, in *ListFunctionsRequest, opts ...grpc.CallOption) (*ListFunctionsResponse, error)
 	// GetServerInfo tells what this balancer is and how much it holds.
 	GetServerInfo(ctx context.Context, in *GetServerInfoRequest, opts ...grpc.CallOption) (*GetServerInfoResponse, error)
+	// PauseFunction gives out no more tasks of a function; what runs goes on, and
+	// tasks are still accepted. It outlives a restart where there is a store.
+	PauseFunction(ctx context.Context, in *PauseFunctionRequest, opts ...grpc.CallOption) (*PauseFunctionResponse, error)
+	// ResumeFunction ends a pause. A function that is not paused stays as it is.
+	ResumeFunction(ctx context.Context, in *ResumeFunctionRequest, opts ...grpc.CallOption) (*ResumeFunctionResponse, error)
+	// DrainWorker gives a worker no more tasks and tells it to leave when it has
+	// finished what it holds. NOT_FOUND · WORKER_NOT_FOUND when none of that id is
+	// connected.
+	DrainWorker(ctx context.Context, in *DrainWorkerRequest, opts ...grpc.CallOption) (*DrainWorkerResponse, error)
 }
 
 type adminServiceClient struct {
@@ -80,12 +92,42 @@ func (c *adminServiceClient) GetServerInfo(ctx context.Context, in *GetServerInf
 	return out, nil
 }
 
+func (c *adminServiceClient) PauseFunction(ctx context.Context, in *PauseFunctionRequest, opts ...grpc.CallOption) (*PauseFunctionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PauseFunctionResponse)
+	err := c.cc.Invoke(ctx, AdminService_PauseFunction_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) ResumeFunction(ctx context.Context, in *ResumeFunctionRequest, opts ...grpc.CallOption) (*ResumeFunctionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ResumeFunctionResponse)
+	err := c.cc.Invoke(ctx, AdminService_ResumeFunction_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) DrainWorker(ctx context.Context, in *DrainWorkerRequest, opts ...grpc.CallOption) (*DrainWorkerResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DrainWorkerResponse)
+	err := c.cc.Invoke(ctx, AdminService_DrainWorker_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AdminServiceServer is the server API for AdminService service.
 // All implementations must embed UnimplementedAdminServiceServer
 // for forward compatibility.
 //
-// AdminService shows an operator what the balancer sees. All of it is as of one
-// moment; nothing of it changes anything.
+// AdminService shows an operator what the balancer sees, as of one moment, and
+// lets him step in.
 type AdminServiceServer interface {
 	// ListWorkers tells who is connected, what they offer and what they run, in
 	// the order of their worker_id.
@@ -96,6 +138,15 @@ type AdminServiceServer interface {
 	ListFunctions(context.Context, *ListFunctionsRequest) (*ListFunctionsResponse, error)
 	// GetServerInfo tells what this balancer is and how much it holds.
 	GetServerInfo(context.Context, *GetServerInfoRequest) (*GetServerInfoResponse, error)
+	// PauseFunction gives out no more tasks of a function; what runs goes on, and
+	// tasks are still accepted. It outlives a restart where there is a store.
+	PauseFunction(context.Context, *PauseFunctionRequest) (*PauseFunctionResponse, error)
+	// ResumeFunction ends a pause. A function that is not paused stays as it is.
+	ResumeFunction(context.Context, *ResumeFunctionRequest) (*ResumeFunctionResponse, error)
+	// DrainWorker gives a worker no more tasks and tells it to leave when it has
+	// finished what it holds. NOT_FOUND · WORKER_NOT_FOUND when none of that id is
+	// connected.
+	DrainWorker(context.Context, *DrainWorkerRequest) (*DrainWorkerResponse, error)
 	mustEmbedUnimplementedAdminServiceServer()
 }
 
@@ -114,6 +165,15 @@ func (UnimplementedAdminServiceServer) ListFunctions(context.Context, *ListFunct
 }
 func (UnimplementedAdminServiceServer) GetServerInfo(context.Context, *GetServerInfoRequest) (*GetServerInfoResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetServerInfo not implemented")
+}
+func (UnimplementedAdminServiceServer) PauseFunction(context.Context, *PauseFunctionRequest) (*PauseFunctionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PauseFunction not implemented")
+}
+func (UnimplementedAdminServiceServer) ResumeFunction(context.Context, *ResumeFunctionRequest) (*ResumeFunctionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ResumeFunction not implemented")
+}
+func (UnimplementedAdminServiceServer) DrainWorker(context.Context, *DrainWorkerRequest) (*DrainWorkerResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DrainWorker not implemented")
 }
 func (UnimplementedAdminServiceServer) mustEmbedUnimplementedAdminServiceServer() {}
 func (UnimplementedAdminServiceServer) testEmbeddedByValue()                      {}
@@ -190,6 +250,60 @@ func _AdminService_GetServerInfo_Handler(srv interface{}, ctx context.Context, d
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AdminService_PauseFunction_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PauseFunctionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).PauseFunction(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_PauseFunction_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).PauseFunction(ctx, req.(*PauseFunctionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_ResumeFunction_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ResumeFunctionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).ResumeFunction(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_ResumeFunction_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).ResumeFunction(ctx, req.(*ResumeFunctionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_DrainWorker_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DrainWorkerRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).DrainWorker(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_DrainWorker_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).DrainWorker(ctx, req.(*DrainWorkerRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // AdminService_ServiceDesc is the grpc.ServiceDesc for AdminService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -208,6 +322,18 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetServerInfo",
 			Handler:    _AdminService_GetServerInfo_Handler,
+		},
+		{
+			MethodName: "PauseFunction",
+			Handler:    _AdminService_PauseFunction_Handler,
+		},
+		{
+			MethodName: "ResumeFunction",
+			Handler:    _AdminService_ResumeFunction_Handler,
+		},
+		{
+			MethodName: "DrainWorker",
+			Handler:    _AdminService_DrainWorker_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

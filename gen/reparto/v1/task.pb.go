@@ -10,6 +10,7 @@ import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	durationpb "google.golang.org/protobuf/types/known/durationpb"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -21,6 +22,76 @@ const (
 	// Verify that runtime/protoimpl is sufficiently up-to-date.
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
+
+// TaskState is where a task is in its life.
+type TaskState int32
+
+const (
+	TaskState_TASK_STATE_UNSPECIFIED TaskState = 0
+	// It waits for its time: `run_at`, or the backoff after a failed attempt.
+	TaskState_TASK_STATE_SCHEDULED TaskState = 1
+	// It waits for a worker.
+	TaskState_TASK_STATE_QUEUED  TaskState = 2
+	TaskState_TASK_STATE_RUNNING TaskState = 3
+	// The four below are final.
+	TaskState_TASK_STATE_SUCCEEDED TaskState = 4
+	// The worker's verdict, or all attempts are used up. RetryTask brings it back.
+	TaskState_TASK_STATE_FAILED    TaskState = 5
+	TaskState_TASK_STATE_CANCELLED TaskState = 6
+	// Its time to live passed first.
+	TaskState_TASK_STATE_EXPIRED TaskState = 7
+)
+
+// Enum value maps for TaskState.
+var (
+	TaskState_name = map[int32]string{
+		0: "TASK_STATE_UNSPECIFIED",
+		1: "TASK_STATE_SCHEDULED",
+		2: "TASK_STATE_QUEUED",
+		3: "TASK_STATE_RUNNING",
+		4: "TASK_STATE_SUCCEEDED",
+		5: "TASK_STATE_FAILED",
+		6: "TASK_STATE_CANCELLED",
+		7: "TASK_STATE_EXPIRED",
+	}
+	TaskState_value = map[string]int32{
+		"TASK_STATE_UNSPECIFIED": 0,
+		"TASK_STATE_SCHEDULED":   1,
+		"TASK_STATE_QUEUED":      2,
+		"TASK_STATE_RUNNING":     3,
+		"TASK_STATE_SUCCEEDED":   4,
+		"TASK_STATE_FAILED":      5,
+		"TASK_STATE_CANCELLED":   6,
+		"TASK_STATE_EXPIRED":     7,
+	}
+)
+
+func (x TaskState) Enum() *TaskState {
+	p := new(TaskState)
+	*p = x
+	return p
+}
+
+func (x TaskState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (TaskState) Descriptor() protoreflect.EnumDescriptor {
+	return file_reparto_v1_task_proto_enumTypes[0].Descriptor()
+}
+
+func (TaskState) Type() protoreflect.EnumType {
+	return &file_reparto_v1_task_proto_enumTypes[0]
+}
+
+func (x TaskState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use TaskState.Descriptor instead.
+func (TaskState) EnumDescriptor() ([]byte, []int) {
+	return file_reparto_v1_task_proto_rawDescGZIP(), []int{0}
+}
 
 // SubmitRequest is one task.
 type SubmitRequest struct {
@@ -53,7 +124,10 @@ type SubmitRequest struct {
 	MaxAttempts int32 `protobuf:"varint,8,opt,name=max_attempts,json=maxAttempts,proto3" json:"max_attempts,omitempty"`
 	// Answer UNAVAILABLE · NO_WORKER instead of waiting when no worker that is
 	// connected offers the function.
-	FailFast      bool `protobuf:"varint,9,opt,name=fail_fast,json=failFast,proto3" json:"fail_fast,omitempty"`
+	FailFast bool `protobuf:"varint,9,opt,name=fail_fast,json=failFast,proto3" json:"fail_fast,omitempty"`
+	// 1 (urgent) to 5 (idle); 0: 3. A step of it is worth a minute of waiting by
+	// default, so that nothing starves.
+	Priority      int32 `protobuf:"varint,10,opt,name=priority,proto3" json:"priority,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -149,6 +223,13 @@ func (x *SubmitRequest) GetFailFast() bool {
 		return x.FailFast
 	}
 	return false
+}
+
+func (x *SubmitRequest) GetPriority() int32 {
+	if x != nil {
+		return x.Priority
+	}
+	return 0
 }
 
 // SubmitResponse is a task's outcome.
@@ -396,6 +477,7 @@ type StreamTask struct {
 	AttemptTimeoutMs int64 `protobuf:"varint,8,opt,name=attempt_timeout_ms,json=attemptTimeoutMs,proto3" json:"attempt_timeout_ms,omitempty"`
 	MaxAttempts      int32 `protobuf:"varint,9,opt,name=max_attempts,json=maxAttempts,proto3" json:"max_attempts,omitempty"`
 	FailFast         bool  `protobuf:"varint,10,opt,name=fail_fast,json=failFast,proto3" json:"fail_fast,omitempty"`
+	Priority         int32 `protobuf:"varint,11,opt,name=priority,proto3" json:"priority,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -498,6 +580,13 @@ func (x *StreamTask) GetFailFast() bool {
 		return x.FailFast
 	}
 	return false
+}
+
+func (x *StreamTask) GetPriority() int32 {
+	if x != nil {
+		return x.Priority
+	}
+	return 0
 }
 
 // SubmitStreamResponse is a frame from the balancer.
@@ -833,12 +922,1349 @@ func (x *Error) GetMetadata() map[string]string {
 	return nil
 }
 
+// EnqueueRequest is a batch of tasks.
+type EnqueueRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 1 to 1,000.
+	Tasks         []*EnqueueTask `protobuf:"bytes,1,rep,name=tasks,proto3" json:"tasks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EnqueueRequest) Reset() {
+	*x = EnqueueRequest{}
+	mi := &file_reparto_v1_task_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EnqueueRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EnqueueRequest) ProtoMessage() {}
+
+func (x *EnqueueRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_reparto_v1_task_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EnqueueRequest.ProtoReflect.Descriptor instead.
+func (*EnqueueRequest) Descriptor() ([]byte, []int) {
+	return file_reparto_v1_task_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *EnqueueRequest) GetTasks() []*EnqueueTask {
+	if x != nil {
+		return x.Tasks
+	}
+	return nil
+}
+
+// EnqueueTask is one durable task. Fields that SubmitRequest has too mean what
+// they mean there.
+type EnqueueTask struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Function string                 `protobuf:"bytes,1,opt,name=function,proto3" json:"function,omitempty"`
+	Payload  []byte                 `protobuf:"bytes,2,opt,name=payload,proto3" json:"payload,omitempty"`
+	Text     *string                `protobuf:"bytes,3,opt,name=text,proto3,oneof" json:"text,omitempty"`
+	// The same id with the same content is the same task for as long as it is
+	// remembered.
+	TaskId   string            `protobuf:"bytes,4,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
+	Metadata map[string]string `protobuf:"bytes,5,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Not before this time. Give this or `delay`; neither: at once.
+	RunAt          *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=run_at,json=runAt,proto3" json:"run_at,omitempty"`
+	Delay          *durationpb.Duration   `protobuf:"bytes,7,opt,name=delay,proto3" json:"delay,omitempty"`
+	Priority       int32                  `protobuf:"varint,8,opt,name=priority,proto3" json:"priority,omitempty"`
+	MaxAttempts    int32                  `protobuf:"varint,9,opt,name=max_attempts,json=maxAttempts,proto3" json:"max_attempts,omitempty"`
+	Backoff        *Backoff               `protobuf:"bytes,10,opt,name=backoff,proto3" json:"backoff,omitempty"`
+	AttemptTimeout *durationpb.Duration   `protobuf:"bytes,11,opt,name=attempt_timeout,json=attemptTimeout,proto3" json:"attempt_timeout,omitempty"`
+	// When the task is EXPIRED if it has no outcome. Give this or `time_to_live`;
+	// neither: the balancer's default (7 days) after it may first run.
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	TimeToLive *durationpb.Duration   `protobuf:"bytes,13,opt,name=time_to_live,json=timeToLive,proto3" json:"time_to_live,omitempty"`
+	// How long the outcome is kept. 0 or absent: the balancer's default (24 h).
+	Retention     *durationpb.Duration `protobuf:"bytes,14,opt,name=retention,proto3" json:"retention,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EnqueueTask) Reset() {
+	*x = EnqueueTask{}
+	mi := &file_reparto_v1_task_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EnqueueTask) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EnqueueTask) ProtoMessage() {}
+
+func (x *EnqueueTask) ProtoReflect() protoreflect.Message {
+	mi := &file_reparto_v1_task_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EnqueueTask.ProtoReflect.Descriptor instead.
+func (*EnqueueTask) Descriptor() ([]byte, []int) {
+	return file_reparto_v1_task_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *EnqueueTask) GetFunction() string {
+	if x != nil {
+		return x.Function
+	}
+	return ""
+}
+
+func (x *EnqueueTask) GetPayload() []byte {
+	if x != nil {
+		return x.Payload
+	}
+	return nil
+}
+
+func (x *EnqueueTask) GetText() string {
+	if x != nil && x.Text != nil {
+		return *x.Text
+	}
+	return ""
+}
+
+func (x *EnqueueTask) GetTaskId() string {
+	if x != nil {
+		return x.TaskId
+	}
+	return ""
+}
+
+func (x *EnqueueTask) GetMetadata() map[string]string {
+	if x != nil {
+		return x.Metadata
+	}
+	return nil
+}
+
+func (x *EnqueueTask) GetRunAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RunAt
+	}
+	return nil
+}
+
+func (x *EnqueueTask) GetDelay() *durationpb.Duration {
+	if x != nil {
+		return x.Delay
+	}
+	return nil
+}
+
+func (x *EnqueueTask) GetPriority() int32 {
+	if x != nil {
+		return x.Priority
+	}
+	return 0
+}
+
+func (x *EnqueueTask) GetMaxAttempts() int32 {
+	if x != nil {
+		return x.MaxAttempts
+	}
+	return 0
+}
+
+func (x *EnqueueTask) GetBackoff() *Backoff {
+	if x != nil {
+		return x.Backoff
+	}
+	return nil
+}
+
+func (x *EnqueueTask) GetAttemptTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.AttemptTimeout
+	}
+	return nil
+}
+
+func (x *EnqueueTask) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+func (x *EnqueueTask) GetTimeToLive() *durationpb.Duration {
+	if x != nil {
+		return x.TimeToLive
+	}
+	return nil
+}
+
+func (x *EnqueueTask) GetRetention() *durationpb.Duration {
+	if x != nil {
+		return x.Retention
+	}
+	return nil
+}
+
+// Backoff is the wait between a failed attempt and the next one. Each field that
+// is 0 or absent is the balancer's default.
+type Backoff struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// After the first failed attempt; 100 ms by default.
+	Initial *durationpb.Duration `protobuf:"bytes,1,opt,name=initial,proto3" json:"initial,omitempty"`
+	// Each further wait is this many times longer, 1 to 100; 2 by default.
+	Multiplier float64 `protobuf:"fixed64,2,opt,name=multiplier,proto3" json:"multiplier,omitempty"`
+	// The longest wait; 10 s by default.
+	Maximum *durationpb.Duration `protobuf:"bytes,3,opt,name=maximum,proto3" json:"maximum,omitempty"`
+	// The part of the wait that is left to chance, 0 to 1: a wait of 10 s with
+	// jitter 0.2 takes 8 to 12 s.
+	Jitter        float64 `protobuf:"fixed64,4,opt,name=jitter,proto3" json:"jitter,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Backoff) Reset() {
+	*x = Backoff{}
+	mi := &file_reparto_v1_task_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Backoff) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Backoff) ProtoMessage() {}
+
+func (x *Backoff) ProtoReflect() protoreflect.Message {
+	mi := &file_reparto_v1_task_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Backoff.ProtoReflect.Descriptor instead.
+func (*Backoff) Descriptor() ([]byte, []int) {
+	return file_reparto_v1_task_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Backoff) GetInitial() *durationpb.Duration {
+	if x != nil {
+		return x.Initial
+	}
+	return nil
+}
+
+func (x *Backoff) GetMultiplier() float64 {
+	if x != nil {
+		return x.Multiplier
+	}
+	return 0
+}
+
+func (x *Backoff) GetMaximum() *durationpb.Duration {
+	if x != nil {
+		return x.Maximum
+	}
+	return nil
+}
+
+func (x *Backoff) GetJitter() float64 {
+	if x != nil {
+		return x.Jitter
+	}
+	return 0
+}
+
+type EnqueueResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One for each task of the request, in its order.
+	Results       []*Enqueued `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EnqueueResponse) Reset() {
+	*x = EnqueueResponse{}
+	mi := &file_reparto_v1_task_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EnqueueResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EnqueueResponse) ProtoMessage() {}
+
+func (x *EnqueueResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_reparto_v1_task_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EnqueueResponse.ProtoReflect.Descriptor instead.
+func (*EnqueueResponse) Descriptor() ([]byte, []int) {
+	return file_reparto_v1_task_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *EnqueueResponse) GetResults() []*Enqueued {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+// Enqueued is what became of one task of a batch.
+type Enqueued struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its own id, or the one that the balancer made; empty when refused without.
+	TaskId string `protobuf:"bytes,1,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
+	// The task was there already, with the same content.
+	Existed bool `protobuf:"varint,2,opt,name=existed,proto3" json:"existed,omitempty"`
+	// Set when it was refused.
+	Error         *Error `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Enqueued) Reset() {
+	*x = Enqueued{}
+	mi := &file_reparto_v1_task_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Enqueued) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Enqueued) ProtoMessage() {}
+
+func (x *Enqueued) ProtoReflect() protoreflect.Message {
+	mi := &file_reparto_v1_task_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Enqueued.ProtoReflect.Descriptor instead.
+func (*Enqueued) Descriptor() ([]byte, []int) {
+	return file_reparto_v1_task_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Enqueued) GetTaskId() string {
+	if x != nil {
+		return x.TaskId
+	}
+	return ""
+}
+
+func (x *Enqueued) GetExisted() bool {
+	if x != nil {
+		return x.Existed
+	}
+	return false
+}
+
+func (x *Enqueued) GetError() *Error {
+	if x != nil {
+		return x.Error
+	}
+	return nil
+}
+
+// Task is an enqueued task as it is now.
+type Task struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	TaskId      string                 `protobuf:"bytes,1,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
+	Function    string                 `protobuf:"bytes,2,opt,name=function,proto3" json:"function,omitempty"`
+	State       TaskState              `protobuf:"varint,3,opt,name=state,proto3,enum=reparto.v1.TaskState" json:"state,omitempty"`
+	Priority    int32                  `protobuf:"varint,4,opt,name=priority,proto3" json:"priority,omitempty"`
+	EnqueueTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=enqueue_time,json=enqueueTime,proto3" json:"enqueue_time,omitempty"`
+	// When it may run; absent when it may at once.
+	RunAt      *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=run_at,json=runAt,proto3" json:"run_at,omitempty"`
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// When it got its outcome; absent before.
+	FinishTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=finish_time,json=finishTime,proto3" json:"finish_time,omitempty"`
+	// Until when it is remembered; absent before it is final.
+	ForgetTime  *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=forget_time,json=forgetTime,proto3" json:"forget_time,omitempty"`
+	MaxAttempts int32                  `protobuf:"varint,10,opt,name=max_attempts,json=maxAttempts,proto3" json:"max_attempts,omitempty"`
+	// Those that failed and count against max_attempts, and those whose worker was
+	// lost.
+	FailedAttempts int32 `protobuf:"varint,11,opt,name=failed_attempts,json=failedAttempts,proto3" json:"failed_attempts,omitempty"`
+	LostAttempts   int32 `protobuf:"varint,12,opt,name=lost_attempts,json=lostAttempts,proto3" json:"lost_attempts,omitempty"`
+	// The last 100, oldest first. Not in listings.
+	Attempts []*Attempt        `protobuf:"bytes,13,rep,name=attempts,proto3" json:"attempts,omitempty"`
+	Metadata map[string]string `protobuf:"bytes,14,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Not in listings.
+	Payload []byte `protobuf:"bytes,15,opt,name=payload,proto3" json:"payload,omitempty"`
+	// The output of a task that SUCCEEDED. Not in listings.
+	Result []byte `protobuf:"bytes,16,opt,name=result,proto3" json:"result,omitempty"`
+	// Why it is not SUCCEEDED.
+	Failure       *Failure `protobuf:"bytes,17,opt,name=failure,proto3" json:"failure,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Task) Reset() {
+	*x = Task{}
+	mi := &file_reparto_v1_task_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Task) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Task) ProtoMessage() {}
+
+func (x *Task) ProtoReflect() protoreflect.Message {
+	mi := &file_reparto_v1_task_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Task.ProtoReflect.Descriptor instead.
+func (*Task) Descriptor() ([]byte, []int) {
+	return file_reparto_v1_task_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Task) GetTaskId() string {
+	if x != nil {
+		return x.TaskId
+	}
+	return ""
+}
+
+func (x *Task) GetFunction() string {
+	if x != nil {
+		return x.Function
+	}
+	return ""
+}
+
+func (x *Task) GetState() TaskState {
+	if x != nil {
+		return x.State
+	}
+	return TaskState_TASK_STATE_UNSPECIFIED
+}
+
+func (x *Task) GetPriority() int32 {
+	if x != nil {
+		return x.Priority
+	}
+	return 0
+}
+
+func (x *Task) GetEnqueueTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EnqueueTime
+	}
+	return nil
+}
+
+func (x *Task) GetRunAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RunAt
+	}
+	return nil
+}
+
+func (x *Task) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+func (x *Task) GetFinishTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FinishTime
+	}
+	return nil
+}
+
+func (x *Task) GetForgetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ForgetTime
+	}
+	return nil
+}
+
+func (x *Task) GetMaxAttempts() int32 {
+	if x != nil {
+		return x.MaxAttempts
+	}
+	return 0
+}
+
+func (x *Task) GetFailedAttempts() int32 {
+	if x != nil {
+		return x.FailedAttempts
+	}
+	return 0
+}
+
+func (x *Task) GetLostAttempts() int32 {
+	if x != nil {
+		return x.LostAttempts
+	}
+	return 0
+}
+
+func (x *Task) GetAttempts() []*Attempt {
+	if x != nil {
+		return x.Attempts
+	}
+	return nil
+}
+
+func (x *Task) GetMetadata() map[string]string {
+	if x != nil {
+		return x.Metadata
+	}
+	return nil
+}
+
+func (x *Task) GetPayload() []byte {
+	if x != nil {
+		return x.Payload
+	}
+	return nil
+}
+
+func (x *Task) GetResult() []byte {
+	if x != nil {
+		return x.Result
+	}
+	return nil
+}
+
+func (x *Task) GetFailure() *Failure {
+	if x != nil {
+		return x.Failure
+	}
+	return nil
+}
+
+// Attempt is one handing of a task to a worker.
+type Attempt struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Attempt   int32                  `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	WorkerId  string                 `protobuf:"bytes,2,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	// Absent while it runs.
+	EndTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	// How it ended, unless it brought the result.
+	Failure       *Failure `protobuf:"bytes,5,opt,name=failure,proto3" json:"failure,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Attempt) Reset() {
+	*x = Attempt{}
+	mi := &file_reparto_v1_task_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Attempt) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Attempt) ProtoMessage() {}
+
+func (x *Attempt) ProtoReflect() protoreflect.Message {
+	mi := &file_reparto_v1_task_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
+func (*Attempt) Descriptor() ([]byte, []int) {
+	return file_reparto_v1_task_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Attempt) GetAttempt() int32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *Attempt) GetWorkerId() string {
+	if x != nil {
+		return x.WorkerId
+	}
+	return ""
+}
+
+func (x *Attempt) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartTime
+	}
+	return nil
+}
+
+func (x *Attempt) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
+func (x *Attempt) GetFailure() *Failure {
+	if x != nil {
+		return x.Failure
+	}
+	return nil
+}
+
+type GetTaskRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	TaskId        string                 `protobuf:"bytes,1,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetTaskRequest) Reset() {
+	*x = GetTaskRequest{}
+	mi := &file_reparto_v1_task_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetTaskRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetTaskRequest) ProtoMessage() {}
+
+func (x *GetTaskRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_reparto_v1_task_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetTaskRequest.ProtoReflect.Descriptor instead.
+func (*GetTaskRequest) Descriptor() ([]byte, []int) {
+	return file_reparto_v1_task_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *GetTaskRequest) GetTaskId() string {
+	if x != nil {
+		return x.TaskId
+	}
+	return ""
+}
+
+type GetTaskResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Task          *Task                  `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetTaskResponse) Reset() {
+	*x = GetTaskResponse{}
+	mi := &file_reparto_v1_task_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetTaskResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetTaskResponse) ProtoMessage() {}
+
+func (x *GetTaskResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_reparto_v1_task_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetTaskResponse.ProtoReflect.Descriptor instead.
+func (*GetTaskResponse) Descriptor() ([]byte, []int) {
+	return file_reparto_v1_task_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *GetTaskResponse) GetTask() *Task {
+	if x != nil {
+		return x.Task
+	}
+	return nil
+}
+
+type WaitTaskRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	TaskId string                 `protobuf:"bytes,1,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
+	// 0 or absent: 30 s. At most 10 minutes. The call's own deadline counts too.
+	Timeout       *durationpb.Duration `protobuf:"bytes,2,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WaitTaskRequest) Reset() {
+	*x = WaitTaskRequest{}
+	mi := &file_reparto_v1_task_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WaitTaskRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WaitTaskRequest) ProtoMessage() {}
+
+func (x *WaitTaskRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_reparto_v1_task_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WaitTaskRequest.ProtoReflect.Descriptor instead.
+func (*WaitTaskRequest) Descriptor() ([]byte, []int) {
+	return file_reparto_v1_task_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *WaitTaskRequest) GetTaskId() string {
+	if x != nil {
+		return x.TaskId
+	}
+	return ""
+}
+
+func (x *WaitTaskRequest) GetTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.Timeout
+	}
+	return nil
+}
+
+type WaitTaskResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Task  *Task                  `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
+	// Whether the task has its outcome.
+	Done          bool `protobuf:"varint,2,opt,name=done,proto3" json:"done,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WaitTaskResponse) Reset() {
+	*x = WaitTaskResponse{}
+	mi := &file_reparto_v1_task_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WaitTaskResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WaitTaskResponse) ProtoMessage() {}
+
+func (x *WaitTaskResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_reparto_v1_task_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WaitTaskResponse.ProtoReflect.Descriptor instead.
+func (*WaitTaskResponse) Descriptor() ([]byte, []int) {
+	return file_reparto_v1_task_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *WaitTaskResponse) GetTask() *Task {
+	if x != nil {
+		return x.Task
+	}
+	return nil
+}
+
+func (x *WaitTaskResponse) GetDone() bool {
+	if x != nil {
+		return x.Done
+	}
+	return false
+}
+
+type ListTasksRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only tasks in this state.
+	State TaskState `protobuf:"varint,1,opt,name=state,proto3,enum=reparto.v1.TaskState" json:"state,omitempty"`
+	// Only tasks of this function.
+	Function string `protobuf:"bytes,2,opt,name=function,proto3" json:"function,omitempty"`
+	// 1 to 1000. 0: 100.
+	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// From the answer before; empty: from the newest.
+	PageToken     string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTasksRequest) Reset() {
+	*x = ListTasksRequest{}
+	mi := &file_reparto_v1_task_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTasksRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTasksRequest) ProtoMessage() {}
+
+func (x *ListTasksRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_reparto_v1_task_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTasksRequest.ProtoReflect.Descriptor instead.
+func (*ListTasksRequest) Descriptor() ([]byte, []int) {
+	return file_reparto_v1_task_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ListTasksRequest) GetState() TaskState {
+	if x != nil {
+		return x.State
+	}
+	return TaskState_TASK_STATE_UNSPECIFIED
+}
+
+func (x *ListTasksRequest) GetFunction() string {
+	if x != nil {
+		return x.Function
+	}
+	return ""
+}
+
+func (x *ListTasksRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListTasksRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type ListTasksResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Without payloads, results and attempts.
+	Tasks []*Task `protobuf:"bytes,1,rep,name=tasks,proto3" json:"tasks,omitempty"`
+	// For the next page; empty when there is none.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTasksResponse) Reset() {
+	*x = ListTasksResponse{}
+	mi := &file_reparto_v1_task_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTasksResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTasksResponse) ProtoMessage() {}
+
+func (x *ListTasksResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_reparto_v1_task_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTasksResponse.ProtoReflect.Descriptor instead.
+func (*ListTasksResponse) Descriptor() ([]byte, []int) {
+	return file_reparto_v1_task_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *ListTasksResponse) GetTasks() []*Task {
+	if x != nil {
+		return x.Tasks
+	}
+	return nil
+}
+
+func (x *ListTasksResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+type CancelTaskRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	TaskId        string                 `protobuf:"bytes,1,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelTaskRequest) Reset() {
+	*x = CancelTaskRequest{}
+	mi := &file_reparto_v1_task_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelTaskRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelTaskRequest) ProtoMessage() {}
+
+func (x *CancelTaskRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_reparto_v1_task_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelTaskRequest.ProtoReflect.Descriptor instead.
+func (*CancelTaskRequest) Descriptor() ([]byte, []int) {
+	return file_reparto_v1_task_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *CancelTaskRequest) GetTaskId() string {
+	if x != nil {
+		return x.TaskId
+	}
+	return ""
+}
+
+type CancelTaskResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Task          *Task                  `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelTaskResponse) Reset() {
+	*x = CancelTaskResponse{}
+	mi := &file_reparto_v1_task_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelTaskResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelTaskResponse) ProtoMessage() {}
+
+func (x *CancelTaskResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_reparto_v1_task_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelTaskResponse.ProtoReflect.Descriptor instead.
+func (*CancelTaskResponse) Descriptor() ([]byte, []int) {
+	return file_reparto_v1_task_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *CancelTaskResponse) GetTask() *Task {
+	if x != nil {
+		return x.Task
+	}
+	return nil
+}
+
+type RetryTaskRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	TaskId        string                 `protobuf:"bytes,1,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetryTaskRequest) Reset() {
+	*x = RetryTaskRequest{}
+	mi := &file_reparto_v1_task_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetryTaskRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetryTaskRequest) ProtoMessage() {}
+
+func (x *RetryTaskRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_reparto_v1_task_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetryTaskRequest.ProtoReflect.Descriptor instead.
+func (*RetryTaskRequest) Descriptor() ([]byte, []int) {
+	return file_reparto_v1_task_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *RetryTaskRequest) GetTaskId() string {
+	if x != nil {
+		return x.TaskId
+	}
+	return ""
+}
+
+type RetryTaskResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Task          *Task                  `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetryTaskResponse) Reset() {
+	*x = RetryTaskResponse{}
+	mi := &file_reparto_v1_task_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetryTaskResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetryTaskResponse) ProtoMessage() {}
+
+func (x *RetryTaskResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_reparto_v1_task_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetryTaskResponse.ProtoReflect.Descriptor instead.
+func (*RetryTaskResponse) Descriptor() ([]byte, []int) {
+	return file_reparto_v1_task_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *RetryTaskResponse) GetTask() *Task {
+	if x != nil {
+		return x.Task
+	}
+	return nil
+}
+
+type ExplainTaskRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	TaskId        string                 `protobuf:"bytes,1,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainTaskRequest) Reset() {
+	*x = ExplainTaskRequest{}
+	mi := &file_reparto_v1_task_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainTaskRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainTaskRequest) ProtoMessage() {}
+
+func (x *ExplainTaskRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_reparto_v1_task_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainTaskRequest.ProtoReflect.Descriptor instead.
+func (*ExplainTaskRequest) Descriptor() ([]byte, []int) {
+	return file_reparto_v1_task_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *ExplainTaskRequest) GetTaskId() string {
+	if x != nil {
+		return x.TaskId
+	}
+	return ""
+}
+
+// ExplainTaskResponse says in words and in fields why a task is where it is.
+type ExplainTaskResponse struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	TaskId string                 `protobuf:"bytes,1,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
+	State  TaskState              `protobuf:"varint,2,opt,name=state,proto3,enum=reparto.v1.TaskState" json:"state,omitempty"`
+	// A sentence for people.
+	Explanation string `protobuf:"bytes,3,opt,name=explanation,proto3" json:"explanation,omitempty"`
+	// The rest is about a task without an outcome.
+	//
+	// Connected workers that offer the function and take tasks, and their slots.
+	Workers   int32 `protobuf:"varint,4,opt,name=workers,proto3" json:"workers,omitempty"`
+	Slots     int32 `protobuf:"varint,5,opt,name=slots,proto3" json:"slots,omitempty"`
+	FreeSlots int32 `protobuf:"varint,6,opt,name=free_slots,json=freeSlots,proto3" json:"free_slots,omitempty"`
+	// The function is paused.
+	Paused bool `protobuf:"varint,7,opt,name=paused,proto3" json:"paused,omitempty"`
+	// About how many tasks are before it in its queue; counted up to 10,000.
+	Position int64 `protobuf:"varint,8,opt,name=position,proto3" json:"position,omitempty"`
+	// When it may run; absent when it may now.
+	RunAt *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=run_at,json=runAt,proto3" json:"run_at,omitempty"`
+	// Where it runs, or ran when the balancer was restarted.
+	WorkerId   string               `protobuf:"bytes,10,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
+	RunningFor *durationpb.Duration `protobuf:"bytes,11,opt,name=running_for,json=runningFor,proto3" json:"running_for,omitempty"`
+	// Since the worker was last heard; absent when it is not connected.
+	LastHeardAgo  *durationpb.Duration `protobuf:"bytes,12,opt,name=last_heard_ago,json=lastHeardAgo,proto3" json:"last_heard_ago,omitempty"`
+	Attempt       int32                `protobuf:"varint,13,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainTaskResponse) Reset() {
+	*x = ExplainTaskResponse{}
+	mi := &file_reparto_v1_task_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainTaskResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainTaskResponse) ProtoMessage() {}
+
+func (x *ExplainTaskResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_reparto_v1_task_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainTaskResponse.ProtoReflect.Descriptor instead.
+func (*ExplainTaskResponse) Descriptor() ([]byte, []int) {
+	return file_reparto_v1_task_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *ExplainTaskResponse) GetTaskId() string {
+	if x != nil {
+		return x.TaskId
+	}
+	return ""
+}
+
+func (x *ExplainTaskResponse) GetState() TaskState {
+	if x != nil {
+		return x.State
+	}
+	return TaskState_TASK_STATE_UNSPECIFIED
+}
+
+func (x *ExplainTaskResponse) GetExplanation() string {
+	if x != nil {
+		return x.Explanation
+	}
+	return ""
+}
+
+func (x *ExplainTaskResponse) GetWorkers() int32 {
+	if x != nil {
+		return x.Workers
+	}
+	return 0
+}
+
+func (x *ExplainTaskResponse) GetSlots() int32 {
+	if x != nil {
+		return x.Slots
+	}
+	return 0
+}
+
+func (x *ExplainTaskResponse) GetFreeSlots() int32 {
+	if x != nil {
+		return x.FreeSlots
+	}
+	return 0
+}
+
+func (x *ExplainTaskResponse) GetPaused() bool {
+	if x != nil {
+		return x.Paused
+	}
+	return false
+}
+
+func (x *ExplainTaskResponse) GetPosition() int64 {
+	if x != nil {
+		return x.Position
+	}
+	return 0
+}
+
+func (x *ExplainTaskResponse) GetRunAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RunAt
+	}
+	return nil
+}
+
+func (x *ExplainTaskResponse) GetWorkerId() string {
+	if x != nil {
+		return x.WorkerId
+	}
+	return ""
+}
+
+func (x *ExplainTaskResponse) GetRunningFor() *durationpb.Duration {
+	if x != nil {
+		return x.RunningFor
+	}
+	return nil
+}
+
+func (x *ExplainTaskResponse) GetLastHeardAgo() *durationpb.Duration {
+	if x != nil {
+		return x.LastHeardAgo
+	}
+	return nil
+}
+
+func (x *ExplainTaskResponse) GetAttempt() int32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
 var File_reparto_v1_task_proto protoreflect.FileDescriptor
 
 const file_reparto_v1_task_proto_rawDesc = "" +
 	"\n" +
 	"\x15reparto/v1/task.proto\x12\n" +
-	"reparto.v1\x1a\x1egoogle/protobuf/duration.proto\"\xbb\x03\n" +
+	"reparto.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd7\x03\n" +
 	"\rSubmitRequest\x12\x1a\n" +
 	"\bfunction\x18\x01 \x01(\tR\bfunction\x12\x18\n" +
 	"\apayload\x18\x02 \x01(\fR\apayload\x12\x17\n" +
@@ -848,7 +2274,9 @@ const file_reparto_v1_task_proto_rawDesc = "" +
 	"\atimeout\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\atimeout\x12B\n" +
 	"\x0fattempt_timeout\x18\a \x01(\v2\x19.google.protobuf.DurationR\x0eattemptTimeout\x12!\n" +
 	"\fmax_attempts\x18\b \x01(\x05R\vmaxAttempts\x12\x1b\n" +
-	"\tfail_fast\x18\t \x01(\bR\bfailFast\x1a;\n" +
+	"\tfail_fast\x18\t \x01(\bR\bfailFast\x12\x1a\n" +
+	"\bpriority\x18\n" +
+	" \x01(\x05R\bpriority\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\a\n" +
@@ -868,7 +2296,7 @@ const file_reparto_v1_task_proto_rawDesc = "" +
 	"\x0eretry_after_ms\x18\x04 \x01(\x03R\fretryAfterMs\"j\n" +
 	"\x13SubmitStreamRequest\x12,\n" +
 	"\x05tasks\x18\x01 \x03(\v2\x16.reparto.v1.StreamTaskR\x05tasks\x12%\n" +
-	"\x0ecancel_numbers\x18\x02 \x03(\x04R\rcancelNumbers\"\xa1\x03\n" +
+	"\x0ecancel_numbers\x18\x02 \x03(\x04R\rcancelNumbers\"\xbd\x03\n" +
 	"\n" +
 	"StreamTask\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x1a\n" +
@@ -882,7 +2310,8 @@ const file_reparto_v1_task_proto_rawDesc = "" +
 	"\x12attempt_timeout_ms\x18\b \x01(\x03R\x10attemptTimeoutMs\x12!\n" +
 	"\fmax_attempts\x18\t \x01(\x05R\vmaxAttempts\x12\x1b\n" +
 	"\tfail_fast\x18\n" +
-	" \x01(\bR\bfailFast\x1a;\n" +
+	" \x01(\bR\bfailFast\x12\x1a\n" +
+	"\bpriority\x18\v \x01(\x05R\bpriority\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\a\n" +
@@ -915,10 +2344,142 @@ const file_reparto_v1_task_proto_rawDesc = "" +
 	"\bmetadata\x18\x05 \x03(\v2\x1f.reparto.v1.Error.MetadataEntryR\bmetadata\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x012\xa5\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"?\n" +
+	"\x0eEnqueueRequest\x12-\n" +
+	"\x05tasks\x18\x01 \x03(\v2\x17.reparto.v1.EnqueueTaskR\x05tasks\"\xc7\x05\n" +
+	"\vEnqueueTask\x12\x1a\n" +
+	"\bfunction\x18\x01 \x01(\tR\bfunction\x12\x18\n" +
+	"\apayload\x18\x02 \x01(\fR\apayload\x12\x17\n" +
+	"\x04text\x18\x03 \x01(\tH\x00R\x04text\x88\x01\x01\x12\x17\n" +
+	"\atask_id\x18\x04 \x01(\tR\x06taskId\x12A\n" +
+	"\bmetadata\x18\x05 \x03(\v2%.reparto.v1.EnqueueTask.MetadataEntryR\bmetadata\x121\n" +
+	"\x06run_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05runAt\x12/\n" +
+	"\x05delay\x18\a \x01(\v2\x19.google.protobuf.DurationR\x05delay\x12\x1a\n" +
+	"\bpriority\x18\b \x01(\x05R\bpriority\x12!\n" +
+	"\fmax_attempts\x18\t \x01(\x05R\vmaxAttempts\x12-\n" +
+	"\abackoff\x18\n" +
+	" \x01(\v2\x13.reparto.v1.BackoffR\abackoff\x12B\n" +
+	"\x0fattempt_timeout\x18\v \x01(\v2\x19.google.protobuf.DurationR\x0eattemptTimeout\x12;\n" +
+	"\vexpire_time\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\x12;\n" +
+	"\ftime_to_live\x18\r \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"timeToLive\x127\n" +
+	"\tretention\x18\x0e \x01(\v2\x19.google.protobuf.DurationR\tretention\x1a;\n" +
+	"\rMetadataEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\a\n" +
+	"\x05_text\"\xab\x01\n" +
+	"\aBackoff\x123\n" +
+	"\ainitial\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\ainitial\x12\x1e\n" +
+	"\n" +
+	"multiplier\x18\x02 \x01(\x01R\n" +
+	"multiplier\x123\n" +
+	"\amaximum\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\amaximum\x12\x16\n" +
+	"\x06jitter\x18\x04 \x01(\x01R\x06jitter\"A\n" +
+	"\x0fEnqueueResponse\x12.\n" +
+	"\aresults\x18\x01 \x03(\v2\x14.reparto.v1.EnqueuedR\aresults\"f\n" +
+	"\bEnqueued\x12\x17\n" +
+	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x18\n" +
+	"\aexisted\x18\x02 \x01(\bR\aexisted\x12'\n" +
+	"\x05error\x18\x03 \x01(\v2\x11.reparto.v1.ErrorR\x05error\"\xa9\x06\n" +
+	"\x04Task\x12\x17\n" +
+	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x1a\n" +
+	"\bfunction\x18\x02 \x01(\tR\bfunction\x12+\n" +
+	"\x05state\x18\x03 \x01(\x0e2\x15.reparto.v1.TaskStateR\x05state\x12\x1a\n" +
+	"\bpriority\x18\x04 \x01(\x05R\bpriority\x12=\n" +
+	"\fenqueue_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\venqueueTime\x121\n" +
+	"\x06run_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05runAt\x12;\n" +
+	"\vexpire_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\x12;\n" +
+	"\vfinish_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"finishTime\x12;\n" +
+	"\vforget_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"forgetTime\x12!\n" +
+	"\fmax_attempts\x18\n" +
+	" \x01(\x05R\vmaxAttempts\x12'\n" +
+	"\x0ffailed_attempts\x18\v \x01(\x05R\x0efailedAttempts\x12#\n" +
+	"\rlost_attempts\x18\f \x01(\x05R\flostAttempts\x12/\n" +
+	"\battempts\x18\r \x03(\v2\x13.reparto.v1.AttemptR\battempts\x12:\n" +
+	"\bmetadata\x18\x0e \x03(\v2\x1e.reparto.v1.Task.MetadataEntryR\bmetadata\x12\x18\n" +
+	"\apayload\x18\x0f \x01(\fR\apayload\x12\x16\n" +
+	"\x06result\x18\x10 \x01(\fR\x06result\x12-\n" +
+	"\afailure\x18\x11 \x01(\v2\x13.reparto.v1.FailureR\afailure\x1a;\n" +
+	"\rMetadataEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe1\x01\n" +
+	"\aAttempt\x12\x18\n" +
+	"\aattempt\x18\x01 \x01(\x05R\aattempt\x12\x1b\n" +
+	"\tworker_id\x18\x02 \x01(\tR\bworkerId\x129\n" +
+	"\n" +
+	"start_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x125\n" +
+	"\bend_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12-\n" +
+	"\afailure\x18\x05 \x01(\v2\x13.reparto.v1.FailureR\afailure\")\n" +
+	"\x0eGetTaskRequest\x12\x17\n" +
+	"\atask_id\x18\x01 \x01(\tR\x06taskId\"7\n" +
+	"\x0fGetTaskResponse\x12$\n" +
+	"\x04task\x18\x01 \x01(\v2\x10.reparto.v1.TaskR\x04task\"_\n" +
+	"\x0fWaitTaskRequest\x12\x17\n" +
+	"\atask_id\x18\x01 \x01(\tR\x06taskId\x123\n" +
+	"\atimeout\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\atimeout\"L\n" +
+	"\x10WaitTaskResponse\x12$\n" +
+	"\x04task\x18\x01 \x01(\v2\x10.reparto.v1.TaskR\x04task\x12\x12\n" +
+	"\x04done\x18\x02 \x01(\bR\x04done\"\x97\x01\n" +
+	"\x10ListTasksRequest\x12+\n" +
+	"\x05state\x18\x01 \x01(\x0e2\x15.reparto.v1.TaskStateR\x05state\x12\x1a\n" +
+	"\bfunction\x18\x02 \x01(\tR\bfunction\x12\x1b\n" +
+	"\tpage_size\x18\x03 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x04 \x01(\tR\tpageToken\"c\n" +
+	"\x11ListTasksResponse\x12&\n" +
+	"\x05tasks\x18\x01 \x03(\v2\x10.reparto.v1.TaskR\x05tasks\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\",\n" +
+	"\x11CancelTaskRequest\x12\x17\n" +
+	"\atask_id\x18\x01 \x01(\tR\x06taskId\":\n" +
+	"\x12CancelTaskResponse\x12$\n" +
+	"\x04task\x18\x01 \x01(\v2\x10.reparto.v1.TaskR\x04task\"+\n" +
+	"\x10RetryTaskRequest\x12\x17\n" +
+	"\atask_id\x18\x01 \x01(\tR\x06taskId\"9\n" +
+	"\x11RetryTaskResponse\x12$\n" +
+	"\x04task\x18\x01 \x01(\v2\x10.reparto.v1.TaskR\x04task\"-\n" +
+	"\x12ExplainTaskRequest\x12\x17\n" +
+	"\atask_id\x18\x01 \x01(\tR\x06taskId\"\xe7\x03\n" +
+	"\x13ExplainTaskResponse\x12\x17\n" +
+	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12+\n" +
+	"\x05state\x18\x02 \x01(\x0e2\x15.reparto.v1.TaskStateR\x05state\x12 \n" +
+	"\vexplanation\x18\x03 \x01(\tR\vexplanation\x12\x18\n" +
+	"\aworkers\x18\x04 \x01(\x05R\aworkers\x12\x14\n" +
+	"\x05slots\x18\x05 \x01(\x05R\x05slots\x12\x1d\n" +
+	"\n" +
+	"free_slots\x18\x06 \x01(\x05R\tfreeSlots\x12\x16\n" +
+	"\x06paused\x18\a \x01(\bR\x06paused\x12\x1a\n" +
+	"\bposition\x18\b \x01(\x03R\bposition\x121\n" +
+	"\x06run_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x05runAt\x12\x1b\n" +
+	"\tworker_id\x18\n" +
+	" \x01(\tR\bworkerId\x12:\n" +
+	"\vrunning_for\x18\v \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"runningFor\x12?\n" +
+	"\x0elast_heard_ago\x18\f \x01(\v2\x19.google.protobuf.DurationR\flastHeardAgo\x12\x18\n" +
+	"\aattempt\x18\r \x01(\x05R\aattempt*\xd3\x01\n" +
+	"\tTaskState\x12\x1a\n" +
+	"\x16TASK_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14TASK_STATE_SCHEDULED\x10\x01\x12\x15\n" +
+	"\x11TASK_STATE_QUEUED\x10\x02\x12\x16\n" +
+	"\x12TASK_STATE_RUNNING\x10\x03\x12\x18\n" +
+	"\x14TASK_STATE_SUCCEEDED\x10\x04\x12\x15\n" +
+	"\x11TASK_STATE_FAILED\x10\x05\x12\x18\n" +
+	"\x14TASK_STATE_CANCELLED\x10\x06\x12\x16\n" +
+	"\x12TASK_STATE_EXPIRED\x10\a2\xa5\x05\n" +
 	"\vTaskService\x12?\n" +
 	"\x06Submit\x12\x19.reparto.v1.SubmitRequest\x1a\x1a.reparto.v1.SubmitResponse\x12U\n" +
-	"\fSubmitStream\x12\x1f.reparto.v1.SubmitStreamRequest\x1a .reparto.v1.SubmitStreamResponse(\x010\x01B\"Z reparto/gen/reparto/v1;repartov1b\x06proto3"
+	"\fSubmitStream\x12\x1f.reparto.v1.SubmitStreamRequest\x1a .reparto.v1.SubmitStreamResponse(\x010\x01\x12B\n" +
+	"\aEnqueue\x12\x1a.reparto.v1.EnqueueRequest\x1a\x1b.reparto.v1.EnqueueResponse\x12B\n" +
+	"\aGetTask\x12\x1a.reparto.v1.GetTaskRequest\x1a\x1b.reparto.v1.GetTaskResponse\x12E\n" +
+	"\bWaitTask\x12\x1b.reparto.v1.WaitTaskRequest\x1a\x1c.reparto.v1.WaitTaskResponse\x12H\n" +
+	"\tListTasks\x12\x1c.reparto.v1.ListTasksRequest\x1a\x1d.reparto.v1.ListTasksResponse\x12K\n" +
+	"\n" +
+	"CancelTask\x12\x1d.reparto.v1.CancelTaskRequest\x1a\x1e.reparto.v1.CancelTaskResponse\x12H\n" +
+	"\tRetryTask\x12\x1c.reparto.v1.RetryTaskRequest\x1a\x1d.reparto.v1.RetryTaskResponse\x12N\n" +
+	"\vExplainTask\x12\x1e.reparto.v1.ExplainTaskRequest\x1a\x1f.reparto.v1.ExplainTaskResponseB\"Z reparto/gen/reparto/v1;repartov1b\x06proto3"
 
 var (
 	file_reparto_v1_task_proto_rawDescOnce sync.Once
@@ -932,43 +2493,117 @@ func file_reparto_v1_task_proto_rawDescGZIP() []byte {
 	return file_reparto_v1_task_proto_rawDescData
 }
 
-var file_reparto_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_reparto_v1_task_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_reparto_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_reparto_v1_task_proto_goTypes = []any{
-	(*SubmitRequest)(nil),        // 0: reparto.v1.SubmitRequest
-	(*SubmitResponse)(nil),       // 1: reparto.v1.SubmitResponse
-	(*Failure)(nil),              // 2: reparto.v1.Failure
-	(*SubmitStreamRequest)(nil),  // 3: reparto.v1.SubmitStreamRequest
-	(*StreamTask)(nil),           // 4: reparto.v1.StreamTask
-	(*SubmitStreamResponse)(nil), // 5: reparto.v1.SubmitStreamResponse
-	(*ClientLimits)(nil),         // 6: reparto.v1.ClientLimits
-	(*StreamOutcome)(nil),        // 7: reparto.v1.StreamOutcome
-	(*Error)(nil),                // 8: reparto.v1.Error
-	nil,                          // 9: reparto.v1.SubmitRequest.MetadataEntry
-	nil,                          // 10: reparto.v1.StreamTask.MetadataEntry
-	nil,                          // 11: reparto.v1.Error.MetadataEntry
-	(*durationpb.Duration)(nil),  // 12: google.protobuf.Duration
+	(TaskState)(0),                // 0: reparto.v1.TaskState
+	(*SubmitRequest)(nil),         // 1: reparto.v1.SubmitRequest
+	(*SubmitResponse)(nil),        // 2: reparto.v1.SubmitResponse
+	(*Failure)(nil),               // 3: reparto.v1.Failure
+	(*SubmitStreamRequest)(nil),   // 4: reparto.v1.SubmitStreamRequest
+	(*StreamTask)(nil),            // 5: reparto.v1.StreamTask
+	(*SubmitStreamResponse)(nil),  // 6: reparto.v1.SubmitStreamResponse
+	(*ClientLimits)(nil),          // 7: reparto.v1.ClientLimits
+	(*StreamOutcome)(nil),         // 8: reparto.v1.StreamOutcome
+	(*Error)(nil),                 // 9: reparto.v1.Error
+	(*EnqueueRequest)(nil),        // 10: reparto.v1.EnqueueRequest
+	(*EnqueueTask)(nil),           // 11: reparto.v1.EnqueueTask
+	(*Backoff)(nil),               // 12: reparto.v1.Backoff
+	(*EnqueueResponse)(nil),       // 13: reparto.v1.EnqueueResponse
+	(*Enqueued)(nil),              // 14: reparto.v1.Enqueued
+	(*Task)(nil),                  // 15: reparto.v1.Task
+	(*Attempt)(nil),               // 16: reparto.v1.Attempt
+	(*GetTaskRequest)(nil),        // 17: reparto.v1.GetTaskRequest
+	(*GetTaskResponse)(nil),       // 18: reparto.v1.GetTaskResponse
+	(*WaitTaskRequest)(nil),       // 19: reparto.v1.WaitTaskRequest
+	(*WaitTaskResponse)(nil),      // 20: reparto.v1.WaitTaskResponse
+	(*ListTasksRequest)(nil),      // 21: reparto.v1.ListTasksRequest
+	(*ListTasksResponse)(nil),     // 22: reparto.v1.ListTasksResponse
+	(*CancelTaskRequest)(nil),     // 23: reparto.v1.CancelTaskRequest
+	(*CancelTaskResponse)(nil),    // 24: reparto.v1.CancelTaskResponse
+	(*RetryTaskRequest)(nil),      // 25: reparto.v1.RetryTaskRequest
+	(*RetryTaskResponse)(nil),     // 26: reparto.v1.RetryTaskResponse
+	(*ExplainTaskRequest)(nil),    // 27: reparto.v1.ExplainTaskRequest
+	(*ExplainTaskResponse)(nil),   // 28: reparto.v1.ExplainTaskResponse
+	nil,                           // 29: reparto.v1.SubmitRequest.MetadataEntry
+	nil,                           // 30: reparto.v1.StreamTask.MetadataEntry
+	nil,                           // 31: reparto.v1.Error.MetadataEntry
+	nil,                           // 32: reparto.v1.EnqueueTask.MetadataEntry
+	nil,                           // 33: reparto.v1.Task.MetadataEntry
+	(*durationpb.Duration)(nil),   // 34: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 35: google.protobuf.Timestamp
 }
 var file_reparto_v1_task_proto_depIdxs = []int32{
-	9,  // 0: reparto.v1.SubmitRequest.metadata:type_name -> reparto.v1.SubmitRequest.MetadataEntry
-	12, // 1: reparto.v1.SubmitRequest.timeout:type_name -> google.protobuf.Duration
-	12, // 2: reparto.v1.SubmitRequest.attempt_timeout:type_name -> google.protobuf.Duration
-	2,  // 3: reparto.v1.SubmitResponse.failure:type_name -> reparto.v1.Failure
-	4,  // 4: reparto.v1.SubmitStreamRequest.tasks:type_name -> reparto.v1.StreamTask
-	10, // 5: reparto.v1.StreamTask.metadata:type_name -> reparto.v1.StreamTask.MetadataEntry
-	6,  // 6: reparto.v1.SubmitStreamResponse.limits:type_name -> reparto.v1.ClientLimits
-	7,  // 7: reparto.v1.SubmitStreamResponse.outcomes:type_name -> reparto.v1.StreamOutcome
-	2,  // 8: reparto.v1.StreamOutcome.failure:type_name -> reparto.v1.Failure
-	8,  // 9: reparto.v1.StreamOutcome.error:type_name -> reparto.v1.Error
-	11, // 10: reparto.v1.Error.metadata:type_name -> reparto.v1.Error.MetadataEntry
-	0,  // 11: reparto.v1.TaskService.Submit:input_type -> reparto.v1.SubmitRequest
-	3,  // 12: reparto.v1.TaskService.SubmitStream:input_type -> reparto.v1.SubmitStreamRequest
-	1,  // 13: reparto.v1.TaskService.Submit:output_type -> reparto.v1.SubmitResponse
-	5,  // 14: reparto.v1.TaskService.SubmitStream:output_type -> reparto.v1.SubmitStreamResponse
-	13, // [13:15] is the sub-list for method output_type
-	11, // [11:13] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	29, // 0: reparto.v1.SubmitRequest.metadata:type_name -> reparto.v1.SubmitRequest.MetadataEntry
+	34, // 1: reparto.v1.SubmitRequest.timeout:type_name -> google.protobuf.Duration
+	34, // 2: reparto.v1.SubmitRequest.attempt_timeout:type_name -> google.protobuf.Duration
+	3,  // 3: reparto.v1.SubmitResponse.failure:type_name -> reparto.v1.Failure
+	5,  // 4: reparto.v1.SubmitStreamRequest.tasks:type_name -> reparto.v1.StreamTask
+	30, // 5: reparto.v1.StreamTask.metadata:type_name -> reparto.v1.StreamTask.MetadataEntry
+	7,  // 6: reparto.v1.SubmitStreamResponse.limits:type_name -> reparto.v1.ClientLimits
+	8,  // 7: reparto.v1.SubmitStreamResponse.outcomes:type_name -> reparto.v1.StreamOutcome
+	3,  // 8: reparto.v1.StreamOutcome.failure:type_name -> reparto.v1.Failure
+	9,  // 9: reparto.v1.StreamOutcome.error:type_name -> reparto.v1.Error
+	31, // 10: reparto.v1.Error.metadata:type_name -> reparto.v1.Error.MetadataEntry
+	11, // 11: reparto.v1.EnqueueRequest.tasks:type_name -> reparto.v1.EnqueueTask
+	32, // 12: reparto.v1.EnqueueTask.metadata:type_name -> reparto.v1.EnqueueTask.MetadataEntry
+	35, // 13: reparto.v1.EnqueueTask.run_at:type_name -> google.protobuf.Timestamp
+	34, // 14: reparto.v1.EnqueueTask.delay:type_name -> google.protobuf.Duration
+	12, // 15: reparto.v1.EnqueueTask.backoff:type_name -> reparto.v1.Backoff
+	34, // 16: reparto.v1.EnqueueTask.attempt_timeout:type_name -> google.protobuf.Duration
+	35, // 17: reparto.v1.EnqueueTask.expire_time:type_name -> google.protobuf.Timestamp
+	34, // 18: reparto.v1.EnqueueTask.time_to_live:type_name -> google.protobuf.Duration
+	34, // 19: reparto.v1.EnqueueTask.retention:type_name -> google.protobuf.Duration
+	34, // 20: reparto.v1.Backoff.initial:type_name -> google.protobuf.Duration
+	34, // 21: reparto.v1.Backoff.maximum:type_name -> google.protobuf.Duration
+	14, // 22: reparto.v1.EnqueueResponse.results:type_name -> reparto.v1.Enqueued
+	9,  // 23: reparto.v1.Enqueued.error:type_name -> reparto.v1.Error
+	0,  // 24: reparto.v1.Task.state:type_name -> reparto.v1.TaskState
+	35, // 25: reparto.v1.Task.enqueue_time:type_name -> google.protobuf.Timestamp
+	35, // 26: reparto.v1.Task.run_at:type_name -> google.protobuf.Timestamp
+	35, // 27: reparto.v1.Task.expire_time:type_name -> google.protobuf.Timestamp
+	35, // 28: reparto.v1.Task.finish_time:type_name -> google.protobuf.Timestamp
+	35, // 29: reparto.v1.Task.forget_time:type_name -> google.protobuf.Timestamp
+	16, // 30: reparto.v1.Task.attempts:type_name -> reparto.v1.Attempt
+	33, // 31: reparto.v1.Task.metadata:type_name -> reparto.v1.Task.MetadataEntry
+	3,  // 32: reparto.v1.Task.failure:type_name -> reparto.v1.Failure
+	35, // 33: reparto.v1.Attempt.start_time:type_name -> google.protobuf.Timestamp
+	35, // 34: reparto.v1.Attempt.end_time:type_name -> google.protobuf.Timestamp
+	3,  // 35: reparto.v1.Attempt.failure:type_name -> reparto.v1.Failure
+	15, // 36: reparto.v1.GetTaskResponse.task:type_name -> reparto.v1.Task
+	34, // 37: reparto.v1.WaitTaskRequest.timeout:type_name -> google.protobuf.Duration
+	15, // 38: reparto.v1.WaitTaskResponse.task:type_name -> reparto.v1.Task
+	0,  // 39: reparto.v1.ListTasksRequest.state:type_name -> reparto.v1.TaskState
+	15, // 40: reparto.v1.ListTasksResponse.tasks:type_name -> reparto.v1.Task
+	15, // 41: reparto.v1.CancelTaskResponse.task:type_name -> reparto.v1.Task
+	15, // 42: reparto.v1.RetryTaskResponse.task:type_name -> reparto.v1.Task
+	0,  // 43: reparto.v1.ExplainTaskResponse.state:type_name -> reparto.v1.TaskState
+	35, // 44: reparto.v1.ExplainTaskResponse.run_at:type_name -> google.protobuf.Timestamp
+	34, // 45: reparto.v1.ExplainTaskResponse.running_for:type_name -> google.protobuf.Duration
+	34, // 46: reparto.v1.ExplainTaskResponse.last_heard_ago:type_name -> google.protobuf.Duration
+	1,  // 47: reparto.v1.TaskService.Submit:input_type -> reparto.v1.SubmitRequest
+	4,  // 48: reparto.v1.TaskService.SubmitStream:input_type -> reparto.v1.SubmitStreamRequest
+	10, // 49: reparto.v1.TaskService.Enqueue:input_type -> reparto.v1.EnqueueRequest
+	17, // 50: reparto.v1.TaskService.GetTask:input_type -> reparto.v1.GetTaskRequest
+	19, // 51: reparto.v1.TaskService.WaitTask:input_type -> reparto.v1.WaitTaskRequest
+	21, // 52: reparto.v1.TaskService.ListTasks:input_type -> reparto.v1.ListTasksRequest
+	23, // 53: reparto.v1.TaskService.CancelTask:input_type -> reparto.v1.CancelTaskRequest
+	25, // 54: reparto.v1.TaskService.RetryTask:input_type -> reparto.v1.RetryTaskRequest
+	27, // 55: reparto.v1.TaskService.ExplainTask:input_type -> reparto.v1.ExplainTaskRequest
+	2,  // 56: reparto.v1.TaskService.Submit:output_type -> reparto.v1.SubmitResponse
+	6,  // 57: reparto.v1.TaskService.SubmitStream:output_type -> reparto.v1.SubmitStreamResponse
+	13, // 58: reparto.v1.TaskService.Enqueue:output_type -> reparto.v1.EnqueueResponse
+	18, // 59: reparto.v1.TaskService.GetTask:output_type -> reparto.v1.GetTaskResponse
+	20, // 60: reparto.v1.TaskService.WaitTask:output_type -> reparto.v1.WaitTaskResponse
+	22, // 61: reparto.v1.TaskService.ListTasks:output_type -> reparto.v1.ListTasksResponse
+	24, // 62: reparto.v1.TaskService.CancelTask:output_type -> reparto.v1.CancelTaskResponse
+	26, // 63: reparto.v1.TaskService.RetryTask:output_type -> reparto.v1.RetryTaskResponse
+	28, // 64: reparto.v1.TaskService.ExplainTask:output_type -> reparto.v1.ExplainTaskResponse
+	56, // [56:65] is the sub-list for method output_type
+	47, // [47:56] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_reparto_v1_task_proto_init() }
@@ -980,18 +2615,20 @@ func file_reparto_v1_task_proto_init() {
 	file_reparto_v1_task_proto_msgTypes[1].OneofWrappers = []any{}
 	file_reparto_v1_task_proto_msgTypes[4].OneofWrappers = []any{}
 	file_reparto_v1_task_proto_msgTypes[7].OneofWrappers = []any{}
+	file_reparto_v1_task_proto_msgTypes[10].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_reparto_v1_task_proto_rawDesc), len(file_reparto_v1_task_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   12,
+			NumEnums:      1,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_reparto_v1_task_proto_goTypes,
 		DependencyIndexes: file_reparto_v1_task_proto_depIdxs,
+		EnumInfos:         file_reparto_v1_task_proto_enumTypes,
 		MessageInfos:      file_reparto_v1_task_proto_msgTypes,
 	}.Build()
 	File_reparto_v1_task_proto = out.File

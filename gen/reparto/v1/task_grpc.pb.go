@@ -21,6 +21,13 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	TaskService_Submit_FullMethodName       = "/reparto.v1.TaskService/Submit"
 	TaskService_SubmitStream_FullMethodName = "/reparto.v1.TaskService/SubmitStream"
+	TaskService_Enqueue_FullMethodName      = "/reparto.v1.TaskService/Enqueue"
+	TaskService_GetTask_FullMethodName      = "/reparto.v1.TaskService/GetTask"
+	TaskService_WaitTask_FullMethodName     = "/reparto.v1.TaskService/WaitTask"
+	TaskService_ListTasks_FullMethodName    = "/reparto.v1.TaskService/ListTasks"
+	TaskService_CancelTask_FullMethodName   = "/reparto.v1.TaskService/CancelTask"
+	TaskService_RetryTask_FullMethodName    = "/reparto.v1.TaskService/RetryTask"
+	TaskService_ExplainTask_FullMethodName  = "/reparto.v1.TaskService/ExplainTask"
 )
 
 // TaskServiceClient is the client API for TaskService service.
@@ -29,10 +36,15 @@ const (
 //
 // TaskService is the door for clients: whoever has work to be done.
 //
-// There are two ways in, and they mean the same. Submit is one call for one
-// task: easy from any language and from grpcurl. SubmitStream is one long call
-// for any number of tasks: frames of tasks go up, frames of outcomes come down,
-// and a task costs a fraction of what a call costs.
+// Submit is for whoever waits for the outcome. There are two ways in, and they
+// mean the same. Submit is one call for one task: easy from any language and
+// from grpcurl. SubmitStream is one long call for any number of tasks: frames of
+// tasks go up, frames of outcomes come down, and a task costs a fraction of what
+// a call costs.
+//
+// Enqueue is for tasks that must outlive their client and the balancer. It
+// answers once the tasks are on disk; WaitTask and GetTask bring their outcome,
+// to whoever knows the task_id, until its retention has passed.
 //
 // A worker's verdict, failure included, is an answer and not an error: it comes
 // back with status OK (or as an outcome without `error`) and with `failure`
@@ -46,10 +58,13 @@ const (
 //	INVALID_ARGUMENT     the name of the field, in capitals: FUNCTION, TASK_ID,
 //	                     TIMEOUT, PAYLOAD, METADATA, ...; or PAYLOAD_TOO_LARGE
 //	RESOURCE_EXHAUSTED   QUEUE_FULL: the queue is at its limit
-//	UNAVAILABLE          NO_WORKER (with fail_fast), DRAINING
+//	UNAVAILABLE          NO_WORKER (with fail_fast), DRAINING,
+//	                     STORE_UNAVAILABLE: nothing can be written to disk
 //	ALREADY_EXISTS       TASK_ID_CONFLICT: same task_id, other content
 //	DEADLINE_EXCEEDED    TASK_EXPIRED: the time limit passed first; the
 //	                     metadata key "state" says QUEUED or RUNNING
+//	NOT_FOUND            TASK_NOT_FOUND: never enqueued, or its retention passed
+//	FAILED_PRECONDITION  TASK_NOT_FINISHED: a retry of a task that still runs
 //	CANCELLED            TASK_CANCELLED
 //	INTERNAL             a bug; the details are in the balancer's log
 type TaskServiceClient interface {
@@ -80,6 +95,28 @@ type TaskServiceClient interface {
 	// A balancer that is stopping refuses new tasks (DRAINING), sends what it
 	// owes, and ends the stream with UNAVAILABLE · DRAINING.
 	SubmitStream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[SubmitStreamRequest, SubmitStreamResponse], error)
+	// Enqueue hands over up to 1,000 tasks that are never lost once acknowledged:
+	// it answers when they are on disk. Each task has an answer of its own, in the
+	// order of the tasks; one that is refused harms no other.
+	Enqueue(ctx context.Context, in *EnqueueRequest, opts ...grpc.CallOption) (*EnqueueResponse, error)
+	// GetTask tells all that is known of an enqueued task, its attempts and its
+	// outcome included.
+	GetTask(ctx context.Context, in *GetTaskRequest, opts ...grpc.CallOption) (*GetTaskResponse, error)
+	// WaitTask waits until an enqueued task has its outcome, at most `timeout`. A
+	// task that has none by then is an answer (`done` is false), not an error.
+	WaitTask(ctx context.Context, in *WaitTaskRequest, opts ...grpc.CallOption) (*WaitTaskResponse, error)
+	// ListTasks lists enqueued tasks in the descending order of their ids: the
+	// newest first, where the balancer made the ids. A page may hold fewer tasks
+	// than asked for, or none, and yet have a next one.
+	ListTasks(ctx context.Context, in *ListTasksRequest, opts ...grpc.CallOption) (*ListTasksResponse, error)
+	// CancelTask ends an enqueued task that has no outcome. One that has stays as
+	// it is, and the answer shows it.
+	CancelTask(ctx context.Context, in *CancelTaskRequest, opts ...grpc.CallOption) (*CancelTaskResponse, error)
+	// RetryTask queues a FAILED, CANCELLED or EXPIRED task again, with all its
+	// attempts before it. Its time to live starts anew.
+	RetryTask(ctx context.Context, in *RetryTaskRequest, opts ...grpc.CallOption) (*RetryTaskResponse, error)
+	// ExplainTask tells why an enqueued task is where it is.
+	ExplainTask(ctx context.Context, in *ExplainTaskRequest, opts ...grpc.CallOption) (*ExplainTaskResponse, error)
 }
 
 type taskServiceClient struct {
@@ -113,16 +150,91 @@ func (c *taskServiceClient) SubmitStream(ctx context.Context, opts ...grpc.CallO
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type TaskService_SubmitStreamClient = grpc.BidiStreamingClient[SubmitStreamRequest, SubmitStreamResponse]
 
+func (c *taskServiceClient) Enqueue(ctx context.Context, in *EnqueueRequest, opts ...grpc.CallOption) (*EnqueueResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(EnqueueResponse)
+	err := c.cc.Invoke(ctx, TaskService_Enqueue_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *taskServiceClient) GetTask(ctx context.Context, in *GetTaskRequest, opts ...grpc.CallOption) (*GetTaskResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetTaskResponse)
+	err := c.cc.Invoke(ctx, TaskService_GetTask_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *taskServiceClient) WaitTask(ctx context.Context, in *WaitTaskRequest, opts ...grpc.CallOption) (*WaitTaskResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(WaitTaskResponse)
+	err := c.cc.Invoke(ctx, TaskService_WaitTask_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *taskServiceClient) ListTasks(ctx context.Context, in *ListTasksRequest, opts ...grpc.CallOption) (*ListTasksResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListTasksResponse)
+	err := c.cc.Invoke(ctx, TaskService_ListTasks_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *taskServiceClient) CancelTask(ctx context.Context, in *CancelTaskRequest, opts ...grpc.CallOption) (*CancelTaskResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CancelTaskResponse)
+	err := c.cc.Invoke(ctx, TaskService_CancelTask_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *taskServiceClient) RetryTask(ctx context.Context, in *RetryTaskRequest, opts ...grpc.CallOption) (*RetryTaskResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RetryTaskResponse)
+	err := c.cc.Invoke(ctx, TaskService_RetryTask_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *taskServiceClient) ExplainTask(ctx context.Context, in *ExplainTaskRequest, opts ...grpc.CallOption) (*ExplainTaskResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ExplainTaskResponse)
+	err := c.cc.Invoke(ctx, TaskService_ExplainTask_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // TaskServiceServer is the server API for TaskService service.
 // All implementations must embed UnimplementedTaskServiceServer
 // for forward compatibility.
 //
 // TaskService is the door for clients: whoever has work to be done.
 //
-// There are two ways in, and they mean the same. Submit is one call for one
-// task: easy from any language and from grpcurl. SubmitStream is one long call
-// for any number of tasks: frames of tasks go up, frames of outcomes come down,
-// and a task costs a fraction of what a call costs.
+// Submit is for whoever waits for the outcome. There are two ways in, and they
+// mean the same. Submit is one call for one task: easy from any language and
+// from grpcurl. SubmitStream is one long call for any number of tasks: frames of
+// tasks go up, frames of outcomes come down, and a task costs a fraction of what
+// a call costs.
+//
+// Enqueue is for tasks that must outlive their client and the balancer. It
+// answers once the tasks are on disk; WaitTask and GetTask bring their outcome,
+// to whoever knows the task_id, until its retention has passed.
 //
 // A worker's verdict, failure included, is an answer and not an error: it comes
 // back with status OK (or as an outcome without `error`) and with `failure`
@@ -136,10 +248,13 @@ type TaskService_SubmitStreamClient = grpc.BidiStreamingClient[SubmitStreamReque
 //	INVALID_ARGUMENT     the name of the field, in capitals: FUNCTION, TASK_ID,
 //	                     TIMEOUT, PAYLOAD, METADATA, ...; or PAYLOAD_TOO_LARGE
 //	RESOURCE_EXHAUSTED   QUEUE_FULL: the queue is at its limit
-//	UNAVAILABLE          NO_WORKER (with fail_fast), DRAINING
+//	UNAVAILABLE          NO_WORKER (with fail_fast), DRAINING,
+//	                     STORE_UNAVAILABLE: nothing can be written to disk
 //	ALREADY_EXISTS       TASK_ID_CONFLICT: same task_id, other content
 //	DEADLINE_EXCEEDED    TASK_EXPIRED: the time limit passed first; the
 //	                     metadata key "state" says QUEUED or RUNNING
+//	NOT_FOUND            TASK_NOT_FOUND: never enqueued, or its retention passed
+//	FAILED_PRECONDITION  TASK_NOT_FINISHED: a retry of a task that still runs
 //	CANCELLED            TASK_CANCELLED
 //	INTERNAL             a bug; the details are in the balancer's log
 type TaskServiceServer interface {
@@ -170,6 +285,28 @@ type TaskServiceServer interface {
 	// A balancer that is stopping refuses new tasks (DRAINING), sends what it
 	// owes, and ends the stream with UNAVAILABLE · DRAINING.
 	SubmitStream(grpc.BidiStreamingServer[SubmitStreamRequest, SubmitStreamResponse]) error
+	// Enqueue hands over up to 1,000 tasks that are never lost once acknowledged:
+	// it answers when they are on disk. Each task has an answer of its own, in the
+	// order of the tasks; one that is refused harms no other.
+	Enqueue(context.Context, *EnqueueRequest) (*EnqueueResponse, error)
+	// GetTask tells all that is known of an enqueued task, its attempts and its
+	// outcome included.
+	GetTask(context.Context, *GetTaskRequest) (*GetTaskResponse, error)
+	// WaitTask waits until an enqueued task has its outcome, at most `timeout`. A
+	// task that has none by then is an answer (`done` is false), not an error.
+	WaitTask(context.Context, *WaitTaskRequest) (*WaitTaskResponse, error)
+	// ListTasks lists enqueued tasks in the descending order of their ids: the
+	// newest first, where the balancer made the ids. A page may hold fewer tasks
+	// than asked for, or none, and yet have a next one.
+	ListTasks(context.Context, *ListTasksRequest) (*ListTasksResponse, error)
+	// CancelTask ends an enqueued task that has no outcome. One that has stays as
+	// it is, and the answer shows it.
+	CancelTask(context.Context, *CancelTaskRequest) (*CancelTaskResponse, error)
+	// RetryTask queues a FAILED, CANCELLED or EXPIRED task again, with all its
+	// attempts before it. Its time to live starts anew.
+	RetryTask(context.Context, *RetryTaskRequest) (*RetryTaskResponse, error)
+	// ExplainTask tells why an enqueued task is where it is.
+	ExplainTask(context.Context, *ExplainTaskRequest) (*ExplainTaskResponse, error)
 	mustEmbedUnimplementedTaskServiceServer()
 }
 
@@ -185,6 +322,27 @@ func (UnimplementedTaskServiceServer) Submit(context.Context, *SubmitRequest) (*
 }
 func (UnimplementedTaskServiceServer) SubmitStream(grpc.BidiStreamingServer[SubmitStreamRequest, SubmitStreamResponse]) error {
 	return status.Error(codes.Unimplemented, "method SubmitStream not implemented")
+}
+func (UnimplementedTaskServiceServer) Enqueue(context.Context, *EnqueueRequest) (*EnqueueResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Enqueue not implemented")
+}
+func (UnimplementedTaskServiceServer) GetTask(context.Context, *GetTaskRequest) (*GetTaskResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetTask not implemented")
+}
+func (UnimplementedTaskServiceServer) WaitTask(context.Context, *WaitTaskRequest) (*WaitTaskResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method WaitTask not implemented")
+}
+func (UnimplementedTaskServiceServer) ListTasks(context.Context, *ListTasksRequest) (*ListTasksResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListTasks not implemented")
+}
+func (UnimplementedTaskServiceServer) CancelTask(context.Context, *CancelTaskRequest) (*CancelTaskResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CancelTask not implemented")
+}
+func (UnimplementedTaskServiceServer) RetryTask(context.Context, *RetryTaskRequest) (*RetryTaskResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RetryTask not implemented")
+}
+func (UnimplementedTaskServiceServer) ExplainTask(context.Context, *ExplainTaskRequest) (*ExplainTaskResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ExplainTask not implemented")
 }
 func (UnimplementedTaskServiceServer) mustEmbedUnimplementedTaskServiceServer() {}
 func (UnimplementedTaskServiceServer) testEmbeddedByValue()                     {}
@@ -232,6 +390,132 @@ func _TaskService_SubmitStream_Handler(srv interface{}, stream grpc.ServerStream
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type TaskService_SubmitStreamServer = grpc.BidiStreamingServer[SubmitStreamRequest, SubmitStreamResponse]
 
+func _TaskService_Enqueue_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(EnqueueRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TaskServiceServer).Enqueue(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TaskService_Enqueue_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TaskServiceServer).Enqueue(ctx, req.(*EnqueueRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _TaskService_GetTask_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetTaskRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TaskServiceServer).GetTask(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TaskService_GetTask_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TaskServiceServer).GetTask(ctx, req.(*GetTaskRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _TaskService_WaitTask_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(WaitTaskRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TaskServiceServer).WaitTask(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TaskService_WaitTask_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TaskServiceServer).WaitTask(ctx, req.(*WaitTaskRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _TaskService_ListTasks_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListTasksRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TaskServiceServer).ListTasks(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TaskService_ListTasks_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TaskServiceServer).ListTasks(ctx, req.(*ListTasksRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _TaskService_CancelTask_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CancelTaskRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TaskServiceServer).CancelTask(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TaskService_CancelTask_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TaskServiceServer).CancelTask(ctx, req.(*CancelTaskRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _TaskService_RetryTask_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RetryTaskRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TaskServiceServer).RetryTask(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TaskService_RetryTask_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TaskServiceServer).RetryTask(ctx, req.(*RetryTaskRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _TaskService_ExplainTask_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExplainTaskRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TaskServiceServer).ExplainTask(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TaskService_ExplainTask_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TaskServiceServer).ExplainTask(ctx, req.(*ExplainTaskRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // TaskService_ServiceDesc is the grpc.ServiceDesc for TaskService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -242,6 +526,34 @@ var TaskService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Submit",
 			Handler:    _TaskService_Submit_Handler,
+		},
+		{
+			MethodName: "Enqueue",
+			Handler:    _TaskService_Enqueue_Handler,
+		},
+		{
+			MethodName: "GetTask",
+			Handler:    _TaskService_GetTask_Handler,
+		},
+		{
+			MethodName: "WaitTask",
+			Handler:    _TaskService_WaitTask_Handler,
+		},
+		{
+			MethodName: "ListTasks",
+			Handler:    _TaskService_ListTasks_Handler,
+		},
+		{
+			MethodName: "CancelTask",
+			Handler:    _TaskService_CancelTask_Handler,
+		},
+		{
+			MethodName: "RetryTask",
+			Handler:    _TaskService_RetryTask_Handler,
+		},
+		{
+			MethodName: "ExplainTask",
+			Handler:    _TaskService_ExplainTask_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -101,12 +101,14 @@ func (x *WorkRequest) GetDrain() *Drain {
 // WorkResponse is a frame from the balancer: control first, then at most 256
 // tasks or 1 MiB of them (one larger task travels alone).
 type WorkResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Ack           *Ack                   `protobuf:"bytes,1,opt,name=ack,proto3" json:"ack,omitempty"`
-	AssignTasks   []*AssignTask          `protobuf:"bytes,2,rep,name=assign_tasks,json=assignTasks,proto3" json:"assign_tasks,omitempty"`
-	CancelTasks   []*CancelTask          `protobuf:"bytes,3,rep,name=cancel_tasks,json=cancelTasks,proto3" json:"cancel_tasks,omitempty"`
-	Heartbeat     *Heartbeat             `protobuf:"bytes,4,opt,name=heartbeat,proto3" json:"heartbeat,omitempty"`
-	Drain         *Drain                 `protobuf:"bytes,5,opt,name=drain,proto3" json:"drain,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Ack         *Ack                   `protobuf:"bytes,1,opt,name=ack,proto3" json:"ack,omitempty"`
+	AssignTasks []*AssignTask          `protobuf:"bytes,2,rep,name=assign_tasks,json=assignTasks,proto3" json:"assign_tasks,omitempty"`
+	CancelTasks []*CancelTask          `protobuf:"bytes,3,rep,name=cancel_tasks,json=cancelTasks,proto3" json:"cancel_tasks,omitempty"`
+	Heartbeat   *Heartbeat             `protobuf:"bytes,4,opt,name=heartbeat,proto3" json:"heartbeat,omitempty"`
+	Drain       *Drain                 `protobuf:"bytes,5,opt,name=drain,proto3" json:"drain,omitempty"`
+	// Results that need not be kept any more. Comes before the rest.
+	AckedTokens   []uint64 `protobuf:"fixed64,6,rep,packed,name=acked_tokens,json=ackedTokens,proto3" json:"acked_tokens,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -176,6 +178,13 @@ func (x *WorkResponse) GetDrain() *Drain {
 	return nil
 }
 
+func (x *WorkResponse) GetAckedTokens() []uint64 {
+	if x != nil {
+		return x.AckedTokens
+	}
+	return nil
+}
+
 // Register opens a session.
 type Register struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -190,7 +199,9 @@ type Register struct {
 	Labels map[string]string `protobuf:"bytes,4,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// The worker's version, for people.
 	Build string `protobuf:"bytes,5,opt,name=build,proto3" json:"build,omitempty"`
-	// What it still runs from before. At most 65536.
+	// What it still runs from before, and what it has finished and holds an
+	// unacknowledged result of. At most as many that run as there are slots, and
+	// 131072 in all.
 	Running       []*RunningTask `protobuf:"bytes,6,rep,name=running,proto3" json:"running,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -271,10 +282,12 @@ func (x *Register) GetRunning() []*RunningTask {
 // RunningTask is an assignment of an earlier session that the worker has not
 // answered yet.
 type RunningTask struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	TaskId        string                 `protobuf:"bytes,1,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
-	Attempt       int32                  `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	Token         uint64                 `protobuf:"fixed64,3,opt,name=token,proto3" json:"token,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	TaskId  string                 `protobuf:"bytes,1,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
+	Attempt int32                  `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Token   uint64                 `protobuf:"fixed64,3,opt,name=token,proto3" json:"token,omitempty"`
+	// Its result follows at once; it takes no slot.
+	Finished      bool `protobuf:"varint,4,opt,name=finished,proto3" json:"finished,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -330,6 +343,13 @@ func (x *RunningTask) GetToken() uint64 {
 	return 0
 }
 
+func (x *RunningTask) GetFinished() bool {
+	if x != nil {
+		return x.Finished
+	}
+	return false
+}
+
 // Ack accepts a registration.
 type Ack struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -340,9 +360,11 @@ type Ack struct {
 	HeartbeatIntervalMs int64         `protobuf:"varint,3,opt,name=heartbeat_interval_ms,json=heartbeatIntervalMs,proto3" json:"heartbeat_interval_ms,omitempty"`
 	Limits              *WorkerLimits `protobuf:"bytes,4,opt,name=limits,proto3" json:"limits,omitempty"`
 	// Names this run of the balancer; another one after a restart.
-	ServerId      string `protobuf:"bytes,5,opt,name=server_id,json=serverId,proto3" json:"server_id,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	ServerId string `protobuf:"bytes,5,opt,name=server_id,json=serverId,proto3" json:"server_id,omitempty"`
+	// Results are acknowledged by `acked_tokens`. Absent: they need not be kept.
+	AcknowledgesResults bool `protobuf:"varint,6,opt,name=acknowledges_results,json=acknowledgesResults,proto3" json:"acknowledges_results,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
 }
 
 func (x *Ack) Reset() {
@@ -408,6 +430,13 @@ func (x *Ack) GetServerId() string {
 		return x.ServerId
 	}
 	return ""
+}
+
+func (x *Ack) GetAcknowledgesResults() bool {
+	if x != nil {
+		return x.AcknowledgesResults
+	}
+	return false
 }
 
 // WorkerLimits tells a worker what the balancer takes.
@@ -820,8 +849,11 @@ type Drain struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// From the balancer: dial again after this time, in milliseconds.
 	ReconnectAfterMs int64 `protobuf:"varint,1,opt,name=reconnect_after_ms,json=reconnectAfterMs,proto3" json:"reconnect_after_ms,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// From the balancer: an operator wants this worker to go. Finish, close, and
+	// do not dial again.
+	Leave         bool `protobuf:"varint,2,opt,name=leave,proto3" json:"leave,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Drain) Reset() {
@@ -861,6 +893,13 @@ func (x *Drain) GetReconnectAfterMs() int64 {
 	return 0
 }
 
+func (x *Drain) GetLeave() bool {
+	if x != nil {
+		return x.Leave
+	}
+	return false
+}
+
 var File_reparto_v1_worker_proto protoreflect.FileDescriptor
 
 const file_reparto_v1_worker_proto_rawDesc = "" +
@@ -872,13 +911,14 @@ const file_reparto_v1_worker_proto_rawDesc = "" +
 	"\ftask_results\x18\x02 \x03(\v2\x16.reparto.v1.TaskResultR\vtaskResults\x120\n" +
 	"\bprogress\x18\x03 \x03(\v2\x14.reparto.v1.ProgressR\bprogress\x123\n" +
 	"\theartbeat\x18\x04 \x01(\v2\x15.reparto.v1.HeartbeatR\theartbeat\x12'\n" +
-	"\x05drain\x18\x05 \x01(\v2\x11.reparto.v1.DrainR\x05drain\"\x85\x02\n" +
+	"\x05drain\x18\x05 \x01(\v2\x11.reparto.v1.DrainR\x05drain\"\xa8\x02\n" +
 	"\fWorkResponse\x12!\n" +
 	"\x03ack\x18\x01 \x01(\v2\x0f.reparto.v1.AckR\x03ack\x129\n" +
 	"\fassign_tasks\x18\x02 \x03(\v2\x16.reparto.v1.AssignTaskR\vassignTasks\x129\n" +
 	"\fcancel_tasks\x18\x03 \x03(\v2\x16.reparto.v1.CancelTaskR\vcancelTasks\x123\n" +
 	"\theartbeat\x18\x04 \x01(\v2\x15.reparto.v1.HeartbeatR\theartbeat\x12'\n" +
-	"\x05drain\x18\x05 \x01(\v2\x11.reparto.v1.DrainR\x05drain\"\x99\x02\n" +
+	"\x05drain\x18\x05 \x01(\v2\x11.reparto.v1.DrainR\x05drain\x12!\n" +
+	"\facked_tokens\x18\x06 \x03(\x06R\vackedTokens\"\x99\x02\n" +
 	"\bRegister\x12\x1b\n" +
 	"\tworker_id\x18\x01 \x01(\tR\bworkerId\x12\x1c\n" +
 	"\tfunctions\x18\x02 \x03(\tR\tfunctions\x12\x14\n" +
@@ -888,18 +928,20 @@ const file_reparto_v1_worker_proto_rawDesc = "" +
 	"\arunning\x18\x06 \x03(\v2\x17.reparto.v1.RunningTaskR\arunning\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"V\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"r\n" +
 	"\vRunningTask\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12\x14\n" +
-	"\x05token\x18\x03 \x01(\x06R\x05token\"\xc4\x01\n" +
+	"\x05token\x18\x03 \x01(\x06R\x05token\x12\x1a\n" +
+	"\bfinished\x18\x04 \x01(\bR\bfinished\"\xf7\x01\n" +
 	"\x03Ack\x12\x1b\n" +
 	"\tworker_id\x18\x01 \x01(\tR\bworkerId\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x02 \x01(\tR\tsessionId\x122\n" +
 	"\x15heartbeat_interval_ms\x18\x03 \x01(\x03R\x13heartbeatIntervalMs\x120\n" +
 	"\x06limits\x18\x04 \x01(\v2\x18.reparto.v1.WorkerLimitsR\x06limits\x12\x1b\n" +
-	"\tserver_id\x18\x05 \x01(\tR\bserverId\"\x8e\x01\n" +
+	"\tserver_id\x18\x05 \x01(\tR\bserverId\x121\n" +
+	"\x14acknowledges_results\x18\x06 \x01(\bR\x13acknowledgesResults\"\x8e\x01\n" +
 	"\fWorkerLimits\x12*\n" +
 	"\x11max_payload_bytes\x18\x01 \x01(\x03R\x0fmaxPayloadBytes\x12*\n" +
 	"\x11max_message_bytes\x18\x02 \x01(\x03R\x0fmaxMessageBytes\x12&\n" +
@@ -932,9 +974,10 @@ const file_reparto_v1_worker_proto_rawDesc = "" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\x06R\x05token\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\"\v\n" +
-	"\tHeartbeat\"5\n" +
+	"\tHeartbeat\"K\n" +
 	"\x05Drain\x12,\n" +
-	"\x12reconnect_after_ms\x18\x01 \x01(\x03R\x10reconnectAfterMs2N\n" +
+	"\x12reconnect_after_ms\x18\x01 \x01(\x03R\x10reconnectAfterMs\x12\x14\n" +
+	"\x05leave\x18\x02 \x01(\bR\x05leave2N\n" +
 	"\rWorkerService\x12=\n" +
 	"\x04Work\x12\x17.reparto.v1.WorkRequest\x1a\x18.reparto.v1.WorkResponse(\x010\x01B\"Z reparto/gen/reparto/v1;repartov1b\x06proto3"
 

@@ -52,6 +52,11 @@ type WorkerServiceClient interface {
 	// an answer for an assignment that is no longer current is taken while the
 	// task has no outcome and ignored otherwise. It is never an error.
 	//
+	// A result is acknowledged: `acked_tokens` names the assignments whose result
+	// the balancer has safely taken, or has no use for. Until then the worker keeps
+	// it, and gives it again after a break: so a result is not lost with a stream,
+	// nor with a balancer that dies before it has written it to disk.
+	//
 	// CANCELLATION. `cancel_tasks` names assignments that nobody wants any more, of
 	// earlier frames or of the same one (a frame's assignments come first). The
 	// worker stops them and still answers each (reason CANCELLED, or the
@@ -125,6 +130,11 @@ type WorkerServiceServer interface {
 	// order; that frees the slot. Tokens fence: each assignment has its own, and
 	// an answer for an assignment that is no longer current is taken while the
 	// task has no outcome and ignored otherwise. It is never an error.
+	//
+	// A result is acknowledged: `acked_tokens` names the assignments whose result
+	// the balancer has safely taken, or has no use for. Until then the worker keeps
+	// it, and gives it again after a break: so a result is not lost with a stream,
+	// nor with a balancer that dies before it has written it to disk.
 	//
 	// CANCELLATION. `cancel_tasks` names assignments that nobody wants any more, of
 	// earlier frames or of the same one (a frame's assignments come first). The

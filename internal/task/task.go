@@ -35,7 +35,30 @@ type Task struct {
 	// Fingerprint tells whether two tasks under the same own ID have the same
 	// content. It is set only when OwnID.
 	Fingerprint Fingerprint
+	// Priority is 1 (urgent) to 5 (idle); 0 counts as DefaultPriority.
+	Priority int
+	// Durable is what only an enqueued task has; nil for a submitted one.
+	Durable *Durable
 }
+
+// Durable is what an enqueued task has beside any other. Tasks that agree in it
+// may share one; nobody writes to it.
+type Durable struct {
+	// RunAt is when the task may first run; zero: at once.
+	RunAt   time.Time
+	Backoff Backoff
+	// TTL is the time from when it may run to its deadline, for a retry by hand.
+	TTL time.Duration
+	// Retention is how long its outcome is kept.
+	Retention time.Duration
+}
+
+// Priorities.
+const (
+	Urgent          = 1
+	DefaultPriority = 3
+	Idle            = 5
+)
 
 // Fingerprint is a SHA-256 of a task's content.
 type Fingerprint [sha256.Size]byte

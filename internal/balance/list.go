@@ -34,6 +34,7 @@ type FunctionInfo struct {
 	OldestAge                          time.Duration // 0 when none is queued
 	SubmittedPerSecond, FinishedPerSec float64
 	Totals                             Totals
+	Paused                             bool
 }
 
 // Functions describes the functions whose name sorts after the one given, at

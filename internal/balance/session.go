@@ -27,6 +27,8 @@ type Claim struct {
 	TaskID  string
 	Attempt int
 	Token   uint64
+	// Finished says that its result follows; it takes no slot.
+	Finished bool
 }
 
 // Session is one worker's time with the balancer.

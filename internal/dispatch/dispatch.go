@@ -43,6 +43,21 @@ type Options struct {
 	// DefaultMaxAttempts is how often a task that names no number may fail and
 	// ask for a retry. Default 3.
 	DefaultMaxAttempts int
+	// Store remembers durable tasks. Without one, Enqueue refuses all of them.
+	Store Store
+	// StoreName tells people what the store is, e.g. "file:reparto-data".
+	StoreName string
+	// DefaultTTL is how long a durable task that names no time may wait and run
+	// before it is EXPIRED, from when it may first run. Default 7 days.
+	DefaultTTL time.Duration
+	// MaxTTL bounds that time, and how far ahead a task may be scheduled. Default
+	// 366 days.
+	MaxTTL time.Duration
+	// DefaultRetention is how long the outcome of a durable task is kept that
+	// names no time. Default 24 h.
+	DefaultRetention time.Duration
+	// MaxRetention bounds that time. Default 366 days.
+	MaxRetention time.Duration
 	// MaxPayload bounds payloads and results, in bytes. Default 4 MiB.
 	MaxPayload int
 	// Heartbeat is the interval at which either side of a session speaks. A
@@ -78,6 +93,10 @@ func (o Options) validate() (Options, error) {
 	}
 	span(&o.DefaultTimeout, 5*time.Minute)
 	span(&o.MaxTimeout, 24*time.Hour)
+	span(&o.DefaultTTL, 7*24*time.Hour)
+	span(&o.MaxTTL, 366*24*time.Hour)
+	span(&o.DefaultRetention, 24*time.Hour)
+	span(&o.MaxRetention, 366*24*time.Hour)
 	span(&o.Heartbeat, 10*time.Second)
 	span(&o.SendLimit, 10*time.Second)
 	span(&o.ReconnectAfter, 500*time.Millisecond)

@@ -21,13 +21,16 @@ type Info struct {
 	ID       string
 	Uptime   time.Duration
 	Draining bool
+	// Store is what keeps durable tasks; StoreError why it does not, or nil.
+	Store      string
+	StoreError error
 }
 
 // Info tells how much the balancer holds.
 func (d *Dispatcher) Info() Info {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return Info{d.state.Counts(), d.id, time.Since(d.started), d.draining}
+	return Info{Counts: d.state.Counts(), ID: d.id, Uptime: time.Since(d.started), Draining: d.draining}
 }
 
 // Functions describes the functions whose name sorts after the one given, at

@@ -21,6 +21,10 @@ type Frame struct {
 	// the worker asked for it.
 	Drain          bool
 	ReconnectAfter time.Duration
+	// Leave says that the worker is to go and not to come back.
+	Leave bool
+	// Acked are tokens whose results need not be kept any more.
+	Acked []uint64
 }
 
 // outbox is what waits to be sent to one worker. Putting in never blocks; how

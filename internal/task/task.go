@@ -19,6 +19,8 @@ type Task struct {
 	ID string
 	// OwnID says that the client chose the ID, which makes it an idempotency key.
 	OwnID bool
+	// FreshID says, of an own ID, that it has never been used before.
+	FreshID bool
 	// Function routes the task to workers that offer it.
 	Function string
 	Payload  []byte

@@ -991,7 +991,10 @@ type EnqueueTask struct {
 	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	TimeToLive *durationpb.Duration   `protobuf:"bytes,13,opt,name=time_to_live,json=timeToLive,proto3" json:"time_to_live,omitempty"`
 	// How long the outcome is kept. 0 or absent: the balancer's default (24 h).
-	Retention     *durationpb.Duration `protobuf:"bytes,14,opt,name=retention,proto3" json:"retention,omitempty"`
+	Retention *durationpb.Duration `protobuf:"bytes,14,opt,name=retention,proto3" json:"retention,omitempty"`
+	// The client has just made `task_id` and has never sent it before, so nobody
+	// need look whether the task is there already: a saving for SDKs.
+	FreshId       bool `protobuf:"varint,15,opt,name=fresh_id,json=freshId,proto3" json:"fresh_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1122,6 +1125,13 @@ func (x *EnqueueTask) GetRetention() *durationpb.Duration {
 		return x.Retention
 	}
 	return nil
+}
+
+func (x *EnqueueTask) GetFreshId() bool {
+	if x != nil {
+		return x.FreshId
+	}
+	return false
 }
 
 // Backoff is the wait between a failed attempt and the next one. Each field that
@@ -2346,7 +2356,7 @@ const file_reparto_v1_task_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"?\n" +
 	"\x0eEnqueueRequest\x12-\n" +
-	"\x05tasks\x18\x01 \x03(\v2\x17.reparto.v1.EnqueueTaskR\x05tasks\"\xc7\x05\n" +
+	"\x05tasks\x18\x01 \x03(\v2\x17.reparto.v1.EnqueueTaskR\x05tasks\"\xe2\x05\n" +
 	"\vEnqueueTask\x12\x1a\n" +
 	"\bfunction\x18\x01 \x01(\tR\bfunction\x12\x18\n" +
 	"\apayload\x18\x02 \x01(\fR\apayload\x12\x17\n" +
@@ -2364,7 +2374,8 @@ const file_reparto_v1_task_proto_rawDesc = "" +
 	"expireTime\x12;\n" +
 	"\ftime_to_live\x18\r \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"timeToLive\x127\n" +
-	"\tretention\x18\x0e \x01(\v2\x19.google.protobuf.DurationR\tretention\x1a;\n" +
+	"\tretention\x18\x0e \x01(\v2\x19.google.protobuf.DurationR\tretention\x12\x19\n" +
+	"\bfresh_id\x18\x0f \x01(\bR\afreshId\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\a\n" +

@@ -19,6 +19,8 @@ type assignment struct {
 	attempt int
 	started time.Time
 	told    bool // the worker was told to stop
+	owed    bool // finished already, its result follows: it takes no slot
+	durable bool
 	// For listings, after the entry is gone.
 	taskID, function string
 	progress         Progress
@@ -35,9 +37,9 @@ func (s *State) enqueue(e *entry, head bool) {
 	s.become(e, task.Queued)
 	s.queued++
 	if head {
-		e.fn.queue.pushFront(e)
+		e.fn.waitsFor.pushFront(e)
 	} else {
-		e.fn.queue.pushBack(e)
+		e.fn.waitsFor.pushBack(e)
 	}
 	s.setTimer(e)
 }
@@ -49,13 +51,14 @@ func (s *State) become(e *entry, next task.State) {
 		s.illegal = fmt.Sprintf("task %s went from %v to %v", e.task.ID, e.state, next)
 	}
 	e.state = next
+	s.touch(e)
 }
 
 // leaveState undoes what the entry's present state has put in the tables.
 func (s *State) leaveState(e *entry) {
 	switch e.state {
 	case task.Queued:
-		e.fn.queue.remove(e)
+		e.fn.waitsFor.remove(e)
 		s.queued--
 	case task.Scheduled:
 		s.scheduled--
@@ -63,28 +66,35 @@ func (s *State) leaveState(e *entry) {
 	case task.Running:
 		s.running--
 		e.fn.running--
+		if e.d != nil {
+			s.runningDurables--
+		}
 	}
 }
 
 // pump assigns what waits for f while somebody is free.
 func (s *State) pump(now time.Time, f *function) {
-	for f.queue.head != nil {
-		next := f.ring.next()
-		if next == nil {
+	for {
+		e := s.next(f)
+		if e == nil {
 			return
 		}
-		s.assign(now, f.queue.head, next)
+		ses := f.ring.next()
+		if ses == nil {
+			return
+		}
+		s.assign(now, e, ses)
 	}
 }
 
 // serve gives a session that has just got a free slot what waits for it: the
-// oldest first among the functions that it offers. Nobody else can be free, or
+// lowest rank first among the functions that it offers. Nobody else can be free, or
 // nothing would be waiting.
 func (s *State) serve(now time.Time, ses *Session) {
 	for ses.free() > 0 && !ses.draining {
 		var oldest *entry
 		for i := range ses.offers {
-			if head := ses.offers[i].fn.queue.head; head != nil && (oldest == nil || head.seq < oldest.seq) {
+			if head := s.next(ses.offers[i].fn); head != nil && (oldest == nil || head.before(oldest)) {
 				oldest = head
 			}
 		}
@@ -101,15 +111,20 @@ func (s *State) assign(now time.Time, e *entry, ses *Session) {
 	if e.attempt > 1 {
 		e.fn.totals.Retried++
 	}
-	a := s.newAssignment(ses, e.attempt, now)
+	a := s.newAssignment(ses, e.attempt, now, false)
 	s.generation++
 	a.token = uint64(s.generation)<<32 | uint64(a.index)
 	s.run(e, a)
+	e.began(now, a)
 	ses.took(e.fn)
 	s.effects = append(s.effects, Effect{
 		Kind: Assign, Session: ses, Token: a.token, Attempt: a.attempt, TaskID: e.task.ID,
-		Task: Work{e.task.Function, e.task.Payload, e.task.Metadata, e.task.Deadline},
+		Task:    Work{Function: e.task.Function, Payload: e.task.Payload, Metadata: e.task.Metadata, Deadline: e.task.Deadline},
+		Durable: e.d != nil,
 	})
+	if e.d != nil && e.d.absent {
+		s.effects[len(s.effects)-1].Task.Absent = true
+	}
 }
 
 // run makes a the current assignment of e.
@@ -119,7 +134,11 @@ func (s *State) run(e *entry, a *assignment) {
 	e.current = a
 	e.fn.running++
 	s.running++
-	a.entry, a.taskID, a.function = e, e.task.ID, e.fn.name
+	if e.d != nil {
+		s.runningDurables++
+		e.d.awaited = false
+	}
+	a.entry, a.taskID, a.function, a.durable = e, e.task.ID, e.fn.name, e.d != nil
 	s.setTimer(e)
 }
 
@@ -136,11 +155,11 @@ func (s *State) stop(a *assignment, reason string) {
 	}
 	a.told = true
 	s.effects = append(s.effects, Effect{
-		Kind: CancelAssignment, Session: a.session, Token: a.token, Reason: reason, TaskID: a.taskID,
+		Kind: CancelAssignment, Session: a.session, Token: a.token, Reason: reason, TaskID: a.taskID, Durable: a.durable,
 	})
 }
 
-func (s *State) newAssignment(ses *Session, attempt int, now time.Time) *assignment {
+func (s *State) newAssignment(ses *Session, attempt int, now time.Time, owed bool) *assignment {
 	var a *assignment
 	if n := len(s.unusedSlots); n > 0 {
 		a = s.assignments[s.unusedSlots[n-1]]
@@ -149,10 +168,11 @@ func (s *State) newAssignment(ses *Session, attempt int, now time.Time) *assignm
 		a = &assignment{index: uint32(len(s.assignments))}
 		s.assignments = append(s.assignments, a)
 	}
-	a.session, a.attempt, a.started = ses, attempt, now
-	a.pos = len(ses.held)
-	ses.held = append(ses.held, a)
-	if ses.free() == 0 {
+	a.session, a.attempt, a.started, a.owed = ses, attempt, now, owed
+	list := ses.listOf(a)
+	a.pos = len(*list)
+	*list = append(*list, a)
+	if !owed && ses.free() == 0 {
 		ses.showFree(false)
 	}
 	return a
@@ -161,15 +181,16 @@ func (s *State) newAssignment(ses *Session, attempt int, now time.Time) *assignm
 // release frees the slot of an assignment that the worker has let go of.
 func (s *State) release(a *assignment) {
 	ses := a.session
-	last := len(ses.held) - 1
-	ses.held[a.pos] = ses.held[last]
-	ses.held[a.pos].pos = a.pos
-	ses.held[last] = nil
-	ses.held = ses.held[:last]
+	list := ses.listOf(a)
+	last := len(*list) - 1
+	(*list)[a.pos] = (*list)[last]
+	(*list)[a.pos].pos = a.pos
+	(*list)[last] = nil
+	*list = (*list)[:last]
 	if ses.adopted != nil {
 		delete(ses.adopted, a.token)
 	}
-	if ses.free() == 1 && !ses.draining {
+	if !a.owed && ses.free() == 1 && !ses.draining {
 		ses.showFree(true)
 	}
 	s.recycle(a)

@@ -18,7 +18,7 @@ func (s *State) Check() error {
 	waiting := map[*function]int{}
 	running := map[*function]int{}
 	tasks := map[*function]int{}
-	over := 0
+	over, durables, unsettled, resident := 0, 0, 0, 0
 	for i, e := range s.entries {
 		if e == nil {
 			continue
@@ -26,12 +26,22 @@ func (s *State) Check() error {
 		if err := s.checkEntry(uint32(i), e); err != nil {
 			return fmt.Errorf("task %s (%v): %w", e.task.ID, e.state, err)
 		}
+		if e.d != nil && e.keptUntil.IsZero() {
+			durables++
+			resident += e.residentBytes()
+		}
 		if e.state.Terminal() {
-			over++
+			if e.keptUntil.IsZero() {
+				unsettled++
+			} else {
+				over++
+			}
 			continue
 		}
 		tasks[e.fn]++
-		c.Bytes += e.bytes
+		if e.d == nil {
+			c.Bytes += e.bytes
+		}
 		switch e.state {
 		case task.Queued:
 			c.Queued++
@@ -43,6 +53,10 @@ func (s *State) Check() error {
 			running[e.fn]++
 		}
 	}
+	if durables != s.durables || unsettled != s.unsettled || resident != s.resident {
+		return fmt.Errorf("%d durable tasks, %d unsettled, %d bytes are counted; the tables hold %d, %d, %d",
+			s.durables, s.unsettled, s.resident, durables, unsettled, resident)
+	}
 	c.Sessions = len(s.byWorker)
 	if got := s.Counts(); got != c {
 		return fmt.Errorf("counts are %+v, the tables hold %+v", got, c)
@@ -52,7 +66,7 @@ func (s *State) Check() error {
 			return fmt.Errorf("function %s counts %d tasks, %d running, %d scheduled; the tables hold %d, %d, %d",
 				f.name, f.tasks, f.running, f.waiting, tasks[f], running[f], waiting[f])
 		}
-		if err := f.check(); err != nil {
+		if err := s.checkFunction(f); err != nil {
 			return fmt.Errorf("function %s: %w", f.name, err)
 		}
 	}
@@ -93,9 +107,11 @@ func (q *queue) check(belongs func(*entry) bool) error {
 func (s *State) checkEntry(index uint32, e *entry) error {
 	queued := 0
 	if e.fn != nil {
-		for q := e.fn.queue.head; q != nil; q = q.next {
-			if q == e {
-				queued++
+		for i := range e.fn.waitsFor.queues {
+			for q := e.fn.waitsFor.queues[i].head; q != nil; q = q.next {
+				if q == e {
+					queued++
+				}
 			}
 		}
 	}
@@ -112,6 +128,8 @@ func (s *State) checkEntry(index uint32, e *entry) error {
 		return fmt.Errorf("it is over, but a timer or an attempt still knows it")
 	case !e.state.Terminal() && e.timer == 0:
 		return fmt.Errorf("nothing ends it: it has no timer")
+	case e.state.Terminal() && e.d != nil && e.keptUntil.IsZero() && !e.d.changed && e.d.stored == task.None && e.d.finished.IsZero():
+		return fmt.Errorf("it is over, and nobody will write that down")
 	case !e.state.Terminal() && s.functions[e.fn.name] != e.fn:
 		return fmt.Errorf("its function was forgotten")
 	}
@@ -124,9 +142,20 @@ func (s *State) checkEntry(index uint32, e *entry) error {
 }
 
 // check: nothing waits while somebody is free, and nobody else has a turn.
-func (f *function) check() error {
-	if err := f.queue.check(func(e *entry) bool { return e.state == task.Queued && e.fn == f }); err != nil {
-		return err
+func (s *State) checkFunction(f *function) error {
+	n, bytes := 0, 0
+	for i := range f.waitsFor.queues {
+		q := &f.waitsFor.queues[i]
+		n, bytes = n+q.len, bytes+q.bytes
+		if err := q.check(func(e *entry) bool { return e.state == task.Queued && e.fn == f && e.line() == i }); err != nil {
+			return err
+		}
+		if (q.head != nil) != (f.waitsFor.occupied>>i&1 == 1) {
+			return fmt.Errorf("queue %d is marked wrongly as occupied", i)
+		}
+	}
+	if n != f.waitsFor.len || bytes != f.waitsFor.bytes {
+		return fmt.Errorf("counts %d waiting with %d bytes; its queues hold %d with %d", f.waitsFor.len, f.waitsFor.bytes, n, bytes)
 	}
 	sessions, active := 0, 0
 	for pos, ses := range f.ring.members {
@@ -142,8 +171,8 @@ func (f *function) check() error {
 		if free != (ses.free() > 0 && !ses.draining) {
 			return fmt.Errorf("%s has %d free slots (draining %v), the ring says free=%v", ses.WorkerID, ses.free(), ses.draining, free)
 		}
-		if free && f.queue.len > 0 {
-			return fmt.Errorf("%d tasks wait while %s is free", f.queue.len, ses.WorkerID)
+		if free && s.next(f) != nil {
+			return fmt.Errorf("%d tasks wait while %s is free", f.waitsFor.len, ses.WorkerID)
 		}
 	}
 	if sessions != f.sessions || active != f.ring.active {
@@ -157,9 +186,9 @@ func (s *State) checkSession(ses *Session) error {
 	if len(ses.held) > ses.Slots {
 		return fmt.Errorf("holds %d assignments in %d slots", len(ses.held), ses.Slots)
 	}
-	for pos, a := range ses.held {
+	for _, a := range append(slices.Clone(ses.held), ses.owed...) {
 		switch {
-		case a.session != ses || a.pos != pos:
+		case a.session != ses || (*ses.listOf(a))[a.pos] != a:
 			return fmt.Errorf("assignment %d of %s is not its own", a.attempt, a.taskID)
 		case s.held(ses, a.token) != a:
 			return fmt.Errorf("token %x does not lead to the assignment of %s", a.token, a.taskID)

@@ -9,9 +9,9 @@ import (
 // Check must see each of these, or it proves nothing.
 func TestCheckSeesWhatIsBroken(t *testing.T) {
 	for name, damage := range map[string]func(*State){
-		"a queued task is in no queue":          func(s *State) { s.byID["q1"].fn.queue = queue{} },
-		"a queue holds what is in no table":     func(s *State) { s.functions["f"].queue.pushBack(&entry{}) },
-		"a queue's count of bytes is off":       func(s *State) { s.functions["f"].queue.bytes++ },
+		"a queued task is in no queue":          func(s *State) { s.byID["q1"].fn.waitsFor = lines{} },
+		"a queue holds what is in no table":     func(s *State) { s.functions["f"].waitsFor.queues[2].pushBack(&entry{task: task.Task{Priority: 3}}) },
+		"a queue's count of bytes is off":       func(s *State) { s.functions["f"].waitsFor.bytes++ },
 		"a kept outcome is in no list":          func(s *State) { s.kept = queue{} },
 		"a count of the bytes kept is off":      func(s *State) { s.kept.bytes++ },
 		"a running task has no assignment":      func(s *State) { s.byID["r1"].current = nil },
@@ -38,9 +38,9 @@ func TestCheckSeesWhatIsBroken(t *testing.T) {
 		},
 		"a task waits while somebody is free": func(s *State) {
 			e := s.byID["q1"]
-			e.fn.queue.remove(e)
+			e.fn.waitsFor.remove(e)
 			e.fn = s.functions["g"]
-			e.fn.queue.pushBack(e)
+			e.fn.waitsFor.pushBack(e)
 			s.functions["f"].tasks--
 			s.functions["g"].tasks++
 		},
@@ -50,7 +50,7 @@ func TestCheckSeesWhatIsBroken(t *testing.T) {
 		"an assignment of a task that is over": func(s *State) {
 			a := s.byWorker["full"].held[0]
 			a.entry.current, a.entry.state = nil, task.Queued // as if it had never run
-			a.entry.fn.queue.pushBack(a.entry)
+			a.entry.fn.waitsFor.pushBack(a.entry)
 			s.running, s.queued, a.entry.fn.running = 0, 3, 0
 		},
 		"nobody wants it and nobody was told":     func(s *State) { s.byWorker["full"].held[0].entry = nil },

@@ -33,6 +33,9 @@ type Effect struct {
 	Task    Work         // Assign
 	Ref     Ref          // Finish
 	Outcome task.Outcome // Finish
+	// Durable says that it is about a durable task: carry it out only when the
+	// changes up to now are written.
+	Durable bool
 }
 
 // Work is what a worker must know of a task. It is a copy: the task may have its
@@ -42,6 +45,8 @@ type Work struct {
 	Payload  []byte
 	Metadata map[string]string
 	Deadline time.Time
+	// Absent says that payload and metadata are in the store alone.
+	Absent bool
 }
 
 // Take returns the effects of the facts told since the last Take. The slice is

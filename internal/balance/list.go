@@ -50,12 +50,13 @@ func (s *State) Functions(now time.Time, after string, limit int) []FunctionInfo
 	for _, name := range names {
 		f := s.functions[name]
 		info := FunctionInfo{
-			Name: name, Workers: f.sessions, Queued: f.queue.len, QueuedBytes: f.queue.bytes,
+			Name: name, Workers: f.sessions, Queued: f.waitsFor.len, QueuedBytes: f.waitsFor.bytes,
 			Running: f.running, Scheduled: f.waiting, Totals: f.totals,
 			SubmittedPerSecond: f.submitted.perSecond(now), FinishedPerSec: f.finished.perSecond(now),
 		}
-		if f.queue.head != nil {
-			info.OldestAge = now.Sub(f.queue.head.accepted)
+		info.Paused = f.paused
+		if head := f.waitsFor.first(^uint16(0)); head != nil {
+			info.OldestAge = now.Sub(head.mayRunSince())
 		}
 		for _, ses := range f.ring.members {
 			if ses != nil && !ses.draining {

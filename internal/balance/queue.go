@@ -31,6 +31,21 @@ func (q *queue) pushFront(e *entry) {
 	q.added(e)
 }
 
+// insertBefore puts e before another entry of the list, or at its end.
+func (q *queue) insertBefore(e, at *entry) {
+	switch at {
+	case nil:
+		q.pushBack(e)
+	case q.head:
+		q.pushFront(e)
+	default:
+		e.prev, e.next = at.prev, at
+		at.prev.next = e
+		at.prev = e
+		q.added(e)
+	}
+}
+
 func (q *queue) added(e *entry) {
 	q.len++
 	q.bytes += e.bytes

@@ -1,6 +1,7 @@
 package balance
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -21,13 +22,19 @@ type Result struct {
 // Result takes a worker's answer and frees the slot. An answer to an earlier
 // attempt is taken if it is an output and the task has no outcome yet; its
 // failure says nothing of the attempt that runs now. Anything else is ignored.
-func (s *State) Result(now time.Time, ses *Session, r *Result) {
+//
+// It reports whether the answer is about a durable task that has not left the
+// tables: acknowledge it when the changes up to now are written.
+func (s *State) Result(now time.Time, ses *Session, r *Result) (durable bool) {
 	a := s.held(ses, r.Token)
 	if a == nil {
-		s.answerLate(now, ses, s.byID[r.TaskID], r)
-		return
+		e := s.byID[r.TaskID]
+		durable = e.isUnsettled()
+		s.answerLate(now, ses, e, r)
+		return durable
 	}
 	e := a.entry
+	durable = a.durable && (e != nil || s.byID[r.TaskID].isUnsettled())
 	current, attempt := e != nil && e.current == a, a.attempt
 	s.release(a)
 	ses.done++
@@ -42,7 +49,12 @@ func (s *State) Result(now time.Time, ses *Session, r *Result) {
 		s.answerLate(now, ses, s.byID[r.TaskID], r)
 	}
 	s.serve(now, ses)
+	return durable
 }
+
+// isUnsettled reports whether e is a durable task whose outcome, if it has one,
+// is not known to be on disk.
+func (e *entry) isUnsettled() bool { return e != nil && e.d != nil && e.keptUntil.IsZero() }
 
 // held finds the assignment that the session holds under a token.
 func (s *State) held(ses *Session, token uint64) *assignment {
@@ -63,6 +75,7 @@ func (s *State) answerLate(now time.Time, ses *Session, e *entry, r *Result) {
 	if e == nil || e.state.Terminal() || r.Failure != nil || e.ran(r.Token, r.Attempt) == nil {
 		return
 	}
+	e.ended(now, r.Token, nil)
 	s.succeed(now, ses, e, r.Attempt, r)
 }
 
@@ -78,14 +91,17 @@ func (s *State) settle(now time.Time, ses *Session, e *entry, attempt int, r *Re
 	f := r.Failure
 	switch {
 	case f == nil:
+		e.ended(now, r.Token, nil)
 		s.succeed(now, ses, e, attempt, r)
 	case f.Reason == task.ReasonWorkerLost, f.Reason == task.ReasonCancelled:
 		// Nobody asked it to stop: the worker gives the task back.
 		e.goneBy(r.Token, attempt, true)
+		e.ended(now, r.Token, f)
 		fn := e.fn
 		s.lose(now, e, attempt, ses.WorkerID)
 		s.pump(now, fn)
 	default:
+		e.ended(now, r.Token, f)
 		s.fail(now, e, attempt, ses.WorkerID, f)
 	}
 }
@@ -94,40 +110,61 @@ func (s *State) settle(now time.Time, ses *Session, e *entry, attempt int, r *Re
 // again in time.
 func (s *State) fail(now time.Time, e *entry, attempt int, workerID string, f *task.Failure) {
 	e.failed++
-	at := now.Add(s.backoff(e.failed, f.RetryAfter))
+	at := now.Add(s.backoff(e, f.RetryAfter))
 	if !f.Retry || e.failed >= e.task.MaxAttempts || !at.Before(e.task.Deadline) {
 		s.finish(now, e, task.Outcome{
 			State: task.Failed, Failure: f, Attempt: attempt, WorkerID: workerID,
 		}, task.CancelSuperseded)
 		return
 	}
-	if s.draining {
+	if s.draining && e.d == nil {
 		s.giveUp(now, e)
 		return
 	}
-	s.leaveState(e)
-	s.become(e, task.Scheduled)
-	e.runAt = at
-	s.scheduled++
-	e.fn.waiting++
-	s.setTimer(e)
+	s.schedule(e, at)
 }
 
-// backoff is the wait after the nth failed attempt, unless the worker named one.
-func (s *State) backoff(n int, asked time.Duration) time.Duration {
+// backoff is the wait after the last failed attempt, unless the worker named one.
+func (s *State) backoff(e *entry, asked time.Duration) time.Duration {
 	if asked > 0 {
 		return asked
 	}
-	wait := s.opt.Backoff
-	for i := 1; i < n && wait < s.opt.MaxBackoff; i++ {
-		wait *= 2
+	b := task.Backoff{}
+	if e.d != nil {
+		b = e.task.Durable.Backoff
 	}
-	return min(wait, s.opt.MaxBackoff)
+	wait, most := cmp.Or(b.Initial, s.opt.Backoff), cmp.Or(b.Maximum, s.opt.MaxBackoff)
+	times := cmp.Or(b.Multiplier, 2)
+	for i := 1; i < e.failed && wait < most; i++ {
+		wait = time.Duration(min(float64(wait)*times, float64(most)))
+	}
+	wait = min(wait, most)
+	// Chance comes from what differs between tasks, so that a schedule of facts
+	// always leads to the same state.
+	if b.Jitter > 0 {
+		chance := float64(mix(e.seq<<8+uint64(e.failed))>>11) / (1 << 53) // 0 to 1
+		wait += time.Duration(float64(wait) * b.Jitter * (2*chance - 1))
+	}
+	return wait
+}
+
+// mix spreads a number over 64 bits (the finalizer of MurmurHash3).
+func mix(x uint64) uint64 {
+	x ^= x >> 33
+	x *= 0xff51afd7ed558ccd
+	x ^= x >> 33
+	x *= 0xc4ceb9fe1a85ec53
+	return x ^ x>>33
 }
 
 // due queues a task whose backoff has passed.
 func (s *State) due(now time.Time, e *entry) {
+	if e.d != nil && e.d.awaited {
+		s.giveUpWaiting(now, e)
+		return
+	}
 	s.leaveState(e)
+	e.due = now
 	s.enqueue(e, false)
 	s.pump(now, e.fn)
 }
@@ -141,11 +178,13 @@ func (s *State) timeOut(now time.Time, e *entry) {
 	e.late = append(e.late, a)
 	e.current = nil
 	s.stop(a, task.CancelAttemptTimeout)
-	s.fail(now, e, a.attempt, worker, &task.Failure{
+	f := &task.Failure{
 		Reason:  task.ReasonAttemptTimeout,
 		Message: fmt.Sprintf("attempt %d took longer than its %v at worker %s", a.attempt, e.task.AttemptTimeout, worker),
 		Retry:   true,
-	})
+	}
+	e.ended(now, a.token, f)
+	s.fail(now, e, a.attempt, worker, f)
 }
 
 // lose takes back a task whose worker is gone: to the head of its queue, unless
@@ -154,7 +193,7 @@ func (s *State) lose(now time.Time, e *entry, attempt int, workerID string) {
 	e.current = nil
 	e.lost++
 	switch {
-	case s.draining:
+	case s.draining && e.d == nil:
 		s.giveUp(now, e)
 	case e.lost >= s.opt.MaxLost:
 		s.finish(now, e, task.Outcome{

@@ -51,7 +51,7 @@ func TestClaimsMakeGoodOneLossEach(t *testing.T) {
 	reg := Registration{WorkerID: "w", Functions: []string{"f"}, Slots: 2}
 	ses := s.Join(now, reg)
 	submitError(s, k)
-	claim := Claim{"t", 1, s.Take()[0].Token}
+	claim := Claim{TaskID: "t", Attempt: 1, Token: s.Take()[0].Token}
 	rejoin := func() {
 		s.Leave(now, ses)
 		reg.Running = []Claim{claim}
@@ -89,7 +89,7 @@ func TestTheOutcomeNamesItsAttempt(t *testing.T) {
 		two := s.Join(start, Registration{WorkerID: "two", Functions: []string{"f"}, Slots: 1})
 		s.Leave(start, two) // the second attempt is lost too; then the first is claimed
 		s.Take()
-		one = s.Join(start, Registration{WorkerID: "one", Functions: []string{"f"}, Slots: 1, Running: []Claim{{"t", 1, first.Token}}})
+		one = s.Join(start, Registration{WorkerID: "one", Functions: []string{"f"}, Slots: 1, Running: []Claim{{TaskID: "t", Attempt: 1, Token: first.Token}}})
 		answer.Token = first.Token
 		s.Result(start, one, answer)
 		effects := s.Take()
@@ -138,14 +138,14 @@ func TestBackoff(t *testing.T) {
 	for n, want := range map[int]time.Duration{
 		1: 100 * time.Millisecond, 2: 200 * time.Millisecond, 4: 800 * time.Millisecond, 5: time.Second, 100: time.Second,
 	} {
-		if got := s.backoff(n, 0); got != want {
+		if got := s.backoff(&entry{failed: n}, 0); got != want {
 			t.Errorf("after %d failures the wait is %v, want %v", n, got, want)
 		}
 	}
-	if got := s.backoff(50, 3*time.Minute); got != 3*time.Minute {
+	if got := s.backoff(&entry{failed: 50}, 3*time.Minute); got != 3*time.Minute {
 		t.Errorf("a worker that asks for 3m gets %v", got)
 	}
-	if got := New(Options{Backoff: 5 * time.Second, MaxBackoff: time.Second}).backoff(1, 0); got != time.Second {
+	if got := New(Options{Backoff: 5 * time.Second, MaxBackoff: time.Second}).backoff(&entry{failed: 1}, 0); got != time.Second {
 		t.Errorf("the first wait is %v, over the bound", got)
 	}
 }

@@ -153,13 +153,13 @@ func (x *schedule) join() {
 		p.holds = p.holds[x.pick(len(p.holds)+1):]
 	}
 	for _, g := range p.holds {
-		r.Running = append(r.Running, Claim{g.taskID, g.attempt, g.token})
+		r.Running = append(r.Running, Claim{TaskID: g.taskID, Attempt: g.attempt, Token: g.token})
 	}
 	if x.pick(6) == 0 { // something that is not its own, or twice
 		if g, ok := x.anyGrant(); ok {
-			r.Running = append(r.Running, Claim{g.taskID, g.attempt + x.pick(2), g.token})
+			r.Running = append(r.Running, Claim{TaskID: g.taskID, Attempt: g.attempt + x.pick(2), Token: g.token})
 		} else {
-			r.Running = append(r.Running, Claim{"nobody", 1, 1<<63 | uint64(x.pick(9))})
+			r.Running = append(r.Running, Claim{TaskID: "nobody", Attempt: 1, Token: 1<<63 | uint64(x.pick(9))})
 		}
 	}
 	r.Slots = max(r.Slots, len(r.Running))

@@ -41,6 +41,7 @@ type Session struct {
 	joined   time.Time
 	offers   []offer
 	held     []*assignment
+	owed     []*assignment          // finished before it joined; their results follow
 	adopted  map[uint64]*assignment // held under a token of an earlier session
 	draining bool
 	done     int64
@@ -55,6 +56,14 @@ type offer struct {
 
 // free is computed from what the session holds, never counted beside it.
 func (ses *Session) free() int { return ses.Slots - len(ses.held) }
+
+// listOf is where the session keeps an assignment.
+func (ses *Session) listOf(a *assignment) *[]*assignment {
+	if a.owed {
+		return &ses.owed
+	}
+	return &ses.held
+}
 
 // showFree tells every ring that the session is in whether it may get a task.
 func (ses *Session) showFree(free bool) {
@@ -107,6 +116,9 @@ func (s *State) Join(now time.Time, r Registration) *Session {
 	return ses
 }
 
+// maxClaims is how many assignments of earlier sessions a worker may list.
+const maxClaims = 2 * task.MaxSlots
+
 // Check returns a *task.InvalidError unless the registration is one that Join
 // can take.
 func (r *Registration) Check() error {
@@ -129,8 +141,17 @@ func (r *Registration) Check() error {
 	if r.Slots < 1 || r.Slots > task.MaxSlots {
 		return &task.InvalidError{Field: "slots", Problem: fmt.Sprintf("is %d; offer 1 to %d slots", r.Slots, task.MaxSlots)}
 	}
-	if len(r.Running) > r.Slots {
-		return &task.InvalidError{Field: "running", Problem: fmt.Sprintf("lists %d tasks, more than the %d slots", len(r.Running), r.Slots)}
+	if len(r.Running) > maxClaims {
+		return &task.InvalidError{Field: "running", Problem: fmt.Sprintf("lists %d tasks; at most %d are allowed", len(r.Running), maxClaims)}
+	}
+	running := 0
+	for i := range r.Running {
+		if !r.Running[i].Finished {
+			running++
+		}
+	}
+	if running > r.Slots {
+		return &task.InvalidError{Field: "running", Problem: fmt.Sprintf("lists %d tasks that run, more than the %d slots", running, r.Slots)}
 	}
 	return task.CheckMetadata("labels", r.Labels)
 }
@@ -144,7 +165,7 @@ func (s *State) claim(now time.Time, ses *Session) {
 		if ses.adopted == nil {
 			ses.adopted = map[uint64]*assignment{}
 		}
-		a := s.newAssignment(ses, c.Attempt, now)
+		a := s.newAssignment(ses, c.Attempt, now, c.Finished)
 		a.token, a.taskID = c.Token, c.TaskID
 		ses.adopted[c.Token] = a
 		e := s.byID[c.TaskID]
@@ -153,11 +174,14 @@ func (s *State) claim(now time.Time, ses *Session) {
 		case past == nil || e.state.Terminal():
 			s.stop(a, task.CancelSuperseded)
 		case past.lost && (e.state == task.Queued || e.state == task.Scheduled):
-			e.lost-- // it was not
-			past.lost = false
+			if past.counted {
+				e.lost-- // it was not
+			}
+			past.lost, past.counted = false, false
+			e.resumed(c.Token)
 			s.run(e, a)
 		default: // a later attempt is due or runs; this one may still be faster
-			a.entry, a.function = e, e.fn.name
+			a.entry, a.function, a.durable = e, e.fn.name, e.d != nil
 			e.late = append(e.late, a)
 			s.stop(a, task.CancelSuperseded)
 		}
@@ -168,10 +192,10 @@ func (s *State) claim(now time.Time, ses *Session) {
 // back goes by a second time and is still the same attempt.
 func (e *entry) goneBy(token uint64, attempt int, lost bool) {
 	if p := e.ran(token, attempt); p != nil {
-		p.lost = lost
+		p.lost, p.counted = lost, lost
 		return
 	}
-	e.past = append(e.past, pastAttempt{token, attempt, lost})
+	e.past = append(e.past, pastAttempt{token, attempt, lost, lost})
 }
 
 // ran finds an attempt of e that has gone by, or nil.
@@ -212,8 +236,8 @@ func (s *State) Drain(ses *Session) {
 // remove takes a session out without giving its tasks to others yet.
 func (s *State) remove(now time.Time, ses *Session) {
 	s.Drain(ses)
-	held := ses.held
-	ses.held, ses.adopted = nil, nil
+	held := append(ses.held, ses.owed...)
+	ses.held, ses.owed, ses.adopted = nil, nil, nil
 	// The youngest first, since each is put in front of the one before.
 	slices.SortFunc(held, func(a, b *assignment) int { return cmp.Compare(b.seq(), a.seq()) })
 	for _, a := range held {
@@ -225,6 +249,9 @@ func (s *State) remove(now time.Time, ses *Session) {
 			e.forgetLate(a)
 		default:
 			e.goneBy(token, attempt, true)
+			e.ended(now, token, &task.Failure{
+				Reason: task.ReasonWorkerLost, Message: "worker " + ses.WorkerID + " was lost while it ran it", Retry: true,
+			})
 			fn := e.fn
 			s.lose(now, e, attempt, ses.WorkerID)
 			if !slices.Contains(ses.gaveBack, fn) {

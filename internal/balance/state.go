@@ -54,6 +54,17 @@ type Options struct {
 	// MaxKeptBytes bounds the kept outcomes; the oldest go first. Default 64
 	// MiB.
 	MaxKeptBytes int
+	// MaxDurableTasks is how many durable tasks may wait or run. They don't count
+	// against the limits above, since their payloads need not be in memory.
+	// Default 2,000,000.
+	MaxDurableTasks int
+	// MaxResident is how many bytes of payloads of durable tasks are held in
+	// memory; what goes beyond is read from the store when its turn comes. Default
+	// 64 MiB.
+	MaxResident int
+	// Aging is what a step of priority is worth in time of waiting. Default 1
+	// minute.
+	Aging time.Duration
 	// Seed makes tokens differ between runs: take it from a random source.
 	Seed uint32
 }
@@ -78,6 +89,9 @@ func (o Options) withDefaults() Options {
 	span(&o.Backoff, 100*time.Millisecond)
 	span(&o.MaxBackoff, 10*time.Second)
 	span(&o.KeepFor, time.Minute)
+	span(&o.Aging, time.Minute)
+	def(&o.MaxDurableTasks, 2_000_000)
+	def(&o.MaxResident, 64<<20)
 	return o
 }
 
@@ -128,6 +142,14 @@ type State struct {
 	queued, scheduled, running int
 	bytes                      int // of all tasks without an outcome
 
+	changed   []*entry // durable ones that must be written
+	storeDown bool     // no durable task is given out
+	durables  int      // durable tasks in the tables whose outcome is not on disk
+	unsettled int      // those of them that have one
+	// runningDurables counts those that a worker has.
+	runningDurables int
+	resident        int // bytes of their payloads
+
 	effects []Effect
 	illegal string // the first move that the words do not allow; see become
 }
@@ -155,10 +177,12 @@ type entry struct {
 	bytes    int
 	seq      uint64 // the order of acceptance
 	accepted time.Time
-	attempt  int // the last that was given out
-	failed   int // attempts that asked for a retry or ran out of time
-	lost     int // attempts that vanished with their worker
-	runAt    time.Time
+	attempt  int       // the last that was given out
+	failed   int       // attempts that asked for a retry or ran out of time
+	lost     int       // attempts that vanished with their worker
+	due      time.Time // when it may run, while SCHEDULED; since when it waits
+	rank     int64
+	d        *durable // nil for a submitted task
 
 	current *assignment   // while RUNNING
 	late    []*assignment // earlier attempts that still occupy a slot
@@ -175,17 +199,19 @@ type pastAttempt struct {
 	token   uint64
 	attempt int
 	lost    bool // with its worker, so that the worker may claim it back
+	counted bool // among the task's lost attempts
 }
 
 // function is a named kind of work: who waits for it and who offers it.
 type function struct {
 	name     string
-	queue    queue
+	waitsFor lines
 	ring     ring
 	sessions int // that offer it, draining ones included
 	tasks    int // without an outcome
 	running  int
 	waiting  int // SCHEDULED
+	paused   bool
 
 	submitted, finished rate
 	totals              Totals
@@ -208,7 +234,7 @@ func (s *State) function(name string) *function {
 // forget drops a function that nobody offers and nobody waits for, so that
 // names cost memory only while they are in use.
 func (s *State) forget(f *function) {
-	if f.sessions == 0 && f.tasks == 0 {
+	if f.sessions == 0 && f.tasks == 0 && !f.paused {
 		delete(s.functions, f.name)
 	}
 }
@@ -249,8 +275,8 @@ func (s *State) Tick(now time.Time) {
 func (s *State) setTimer(e *entry) {
 	wake := e.task.Deadline
 	switch {
-	case e.state == task.Scheduled && e.runAt.Before(wake):
-		wake = e.runAt
+	case e.state == task.Scheduled && e.due.Before(wake):
+		wake = e.due
 	case e.state == task.Running && e.task.AttemptTimeout > 0:
 		if end := e.current.started.Add(e.task.AttemptTimeout); end.Before(wake) {
 			wake = end

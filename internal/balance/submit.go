@@ -23,7 +23,7 @@ func (s *State) Submit(now time.Time, t *task.Task) (Ref, error) {
 		return Ref{}, ErrNoWorker
 	}
 	bytes := t.Bytes()
-	if err := s.room(t.Function, f, bytes); err != nil {
+	if err := s.room(t, f, bytes); err != nil {
 		return Ref{}, err
 	}
 	if f == nil {
@@ -31,17 +31,40 @@ func (s *State) Submit(now time.Time, t *task.Task) (Ref, error) {
 	}
 	e := s.newEntry()
 	e.task, e.fn, e.bytes, e.accepted = *t, f, bytes, now
+	if t.Priority == 0 {
+		e.task.Priority = task.DefaultPriority
+	}
+	e.rank = s.rankOf(&e.task, now)
 	s.lastSeq++
 	e.seq = s.lastSeq
 	s.byID[t.ID] = e
 	s.byIDPeak = max(s.byIDPeak, len(s.byID))
-	s.bytes += bytes
 	f.tasks++
 	f.totals.Submitted++
 	f.submitted.add(now)
-	s.enqueue(e, false)
+	if t.Durable != nil {
+		s.acceptDurable(now, e)
+	} else {
+		s.bytes += bytes
+		e.due = now
+		s.enqueue(e, false)
+	}
 	s.pump(now, f)
 	return e.ref, nil
+}
+
+// acceptDurable makes a durable task wait for its time, or for a worker.
+func (s *State) acceptDurable(now time.Time, e *entry) {
+	e.d = &durable{enqueued: now}
+	s.durables++
+	s.resident += len(e.task.Payload)
+	if at := e.task.Durable.RunAt; at.After(now) {
+		e.rank = s.rankOf(&e.task, at)
+		s.schedule(e, at)
+		return
+	}
+	e.due = now
+	s.enqueue(e, false)
 }
 
 // join answers a task whose id is known.
@@ -49,7 +72,10 @@ func (s *State) join(e *entry, t *task.Task) (Ref, error) {
 	if !t.OwnID || !e.task.OwnID || e.task.Fingerprint != t.Fingerprint {
 		return Ref{}, ErrIDConflict
 	}
-	if e.state.Terminal() {
+	if t.Durable != nil && e.d == nil { // what was submitted is not on disk
+		return Ref{}, ErrIDConflict
+	}
+	if e.state.Terminal() && e.keptUntil != (time.Time{}) {
 		s.effects = append(s.effects, Effect{Kind: Finish, Ref: e.ref, TaskID: e.task.ID, Outcome: e.outcome})
 	}
 	return e.ref, nil
@@ -57,27 +83,44 @@ func (s *State) join(e *entry, t *task.Task) (Ref, error) {
 
 // room checks the limits. A task that a worker can take at once does not count
 // as waiting.
-func (s *State) room(name string, f *function, bytes int) error {
+func (s *State) room(t *task.Task, f *function, bytes int) error {
+	name := t.Function
+	if t.Durable != nil {
+		if s.durables >= s.opt.MaxDurableTasks {
+			return &QueueFullError{"durable tasks without an outcome", s.opt.MaxDurableTasks}
+		}
+		return nil
+	}
 	if s.bytes+bytes > s.opt.MaxBytes {
 		return &QueueFullError{"bytes in all tasks that wait or run", s.opt.MaxBytes}
 	}
-	var q queue
+	var n, size int
 	if f != nil {
-		if f.queue.len == 0 && f.ring.next() != nil {
+		if s.next(f) == nil && !f.paused && f.ring.next() != nil {
 			return nil
 		}
-		q = f.queue
+		n, size = f.waitsFor.submitted()
 	}
-	if s.queued+s.scheduled >= s.opt.MaxQueuedTasks {
+	if s.queued+s.scheduled-s.waitingDurables() >= s.opt.MaxQueuedTasks {
 		return &QueueFullError{"tasks waiting", s.opt.MaxQueuedTasks}
 	}
-	if q.len >= s.opt.MaxFunctionQueuedTasks {
+	if n >= s.opt.MaxFunctionQueuedTasks {
 		return &QueueFullError{"tasks waiting for function " + name, s.opt.MaxFunctionQueuedTasks}
 	}
-	if q.bytes+bytes > s.opt.MaxFunctionQueuedBytes {
+	if size+bytes > s.opt.MaxFunctionQueuedBytes {
 		return &QueueFullError{"bytes waiting for function " + name, s.opt.MaxFunctionQueuedBytes}
 	}
 	return nil
+}
+
+// waitingDurables counts the durable tasks that wait.
+func (s *State) waitingDurables() int { return s.durables - s.unsettled - s.runningDurables }
+
+// Abandon says that nobody waits for a task any more. A durable one goes on.
+func (s *State) Abandon(now time.Time, ref Ref, reason string) {
+	if e := s.entry(ref); e != nil && e.d == nil {
+		s.Cancel(now, ref, reason)
+	}
 }
 
 // Cancel ends a task that nobody wants any more. A Ref that is no longer good is
@@ -88,19 +131,20 @@ func (s *State) Cancel(now time.Time, ref Ref, reason string) {
 	}
 }
 
-// Empty reports whether every task has its outcome.
-func (s *State) Empty() bool { return s.queued+s.scheduled+s.running == 0 }
+// Empty reports whether every task has its outcome, on disk where it belongs
+// there.
+func (s *State) Empty() bool { return s.queued+s.scheduled+s.running+s.unsettled == 0 }
 
 // Running returns the number of tasks that a worker has.
 func (s *State) Running() int { return s.running }
 
-// Shutdown refuses tasks from now on and gives up those that wait: they end
-// CANCELLED with a failure of reason SHUTDOWN, and the number of their attempts
+// Shutdown refuses tasks from now on and gives up those that wait and are not
+// durable: they end CANCELLED with a failure of reason SHUTDOWN, and the number of their attempts
 // tells whether a worker ever had them. What runs goes on.
 func (s *State) Shutdown(now time.Time) {
 	s.draining = true
 	for _, e := range s.entries {
-		if e != nil && (e.state == task.Queued || e.state == task.Scheduled) {
+		if e != nil && e.d == nil && (e.state == task.Queued || e.state == task.Scheduled) {
 			s.giveUp(now, e)
 		}
 	}
@@ -162,6 +206,7 @@ func (s *State) free(e *entry) {
 		s.unused = append(s.unused, e.ref.Index)
 	}
 	if len(s.pool) < maxPool {
+		clear(e.late[:cap(e.late)])
 		*e = entry{late: e.late[:0], past: e.past[:0]}
 		s.pool = append(s.pool, e)
 	}
@@ -171,6 +216,9 @@ func (s *State) free(e *entry) {
 // the reason given.
 func (s *State) finish(now time.Time, e *entry, o task.Outcome, reason string) {
 	o.WasRunning = e.state == task.Running
+	if e.d != nil {
+		s.overDurable(now, e, &o, reason)
+	}
 	s.leaveState(e)
 	s.become(e, o.State)
 	if e.current != nil {
@@ -182,17 +230,41 @@ func (s *State) finish(now time.Time, e *entry, o task.Outcome, reason string) {
 	}
 	e.late = e.late[:0]
 	s.timers.remove(e)
-	s.bytes -= e.bytes
+	if e.d == nil {
+		s.bytes -= e.bytes
+	}
 	f := e.fn
 	f.tasks--
 	f.finished.add(now)
 	f.totals.count(o.State)
-	s.effects = append(s.effects, Effect{Kind: Finish, Ref: e.ref, TaskID: e.task.ID, Outcome: o})
+	s.effects = append(s.effects, Effect{Kind: Finish, Ref: e.ref, TaskID: e.task.ID, Outcome: o, Durable: e.d != nil})
 	s.forget(f)
+	if e.d != nil {
+		e.outcome = o
+		s.unsettled++
+		s.touch(e)
+		return // it leaves the tables when that is written
+	}
 	if e.task.OwnID && (o.State == task.Succeeded || o.State == task.Failed) {
 		s.keep(now, e, o)
 	} else {
 		s.free(e)
+	}
+}
+
+// overDurable closes the book of a durable task's attempts.
+func (s *State) overDurable(now time.Time, e *entry, o *task.Outcome, reason string) {
+	e.d.finished = now
+	if e.current != nil && o.State != task.Succeeded {
+		f := o.Failure
+		if f == nil {
+			f = &task.Failure{Reason: reason, Message: "the task was ended while it ran"}
+		}
+		e.ended(now, e.current.token, f)
+	}
+	if e.d.awaited {
+		e.d.awaited = false
+		o.WasRunning = true
 	}
 }
 

@@ -268,12 +268,14 @@ func ending(o *task.Outcome) string {
 func (p *transcript) stand() {
 	for _, name := range slices.Sorted(maps.Keys(p.s.functions)) {
 		f := p.s.functions[name]
-		if f.queue.len == 0 {
+		if f.waitsFor.len == 0 {
 			continue
 		}
 		fmt.Fprintf(&p.out, "queue %s:", name)
-		for e := f.queue.head; e != nil; e = e.next {
-			fmt.Fprintf(&p.out, " %s", e.task.ID)
+		for i := range f.waitsFor.queues {
+			for e := f.waitsFor.queues[i].head; e != nil; e = e.next {
+				fmt.Fprintf(&p.out, " %s", e.task.ID)
+			}
 		}
 		fmt.Fprintln(&p.out)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"log/slog"
 	"runtime"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -24,6 +25,8 @@ type Views interface {
 type adminService struct {
 	pb.UnimplementedAdminServiceServer
 	views   Views
+	hand    Hand
+	log     *slog.Logger
 	limits  limits
 	opt     Options
 	version string
@@ -110,6 +113,7 @@ func (s *adminService) ListFunctions(_ context.Context, req *pb.ListFunctionsReq
 			SubmittedPerSecond: f.SubmittedPerSecond, FinishedPerSecond: f.FinishedPerSec,
 			Submitted: f.Totals.Submitted, Succeeded: f.Totals.Succeeded, Failed: f.Totals.Failed,
 			Cancelled: f.Totals.Cancelled, Expired: f.Totals.Expired, Retried: f.Totals.Retried,
+			Paused: f.Paused,
 		}
 		if f.Queued > 0 {
 			to.OldestAge = durationpb.New(f.OldestAge)
@@ -121,7 +125,7 @@ func (s *adminService) ListFunctions(_ context.Context, req *pb.ListFunctionsReq
 
 func (s *adminService) GetServerInfo(context.Context, *pb.GetServerInfoRequest) (*pb.GetServerInfoResponse, error) {
 	info, l := s.views.Info(), s.limits
-	return &pb.GetServerInfoResponse{
+	resp := &pb.GetServerInfoResponse{
 		Version: s.version, GoVersion: runtime.Version(), ServerId: info.ID, Uptime: durationpb.New(info.Uptime),
 		Draining: info.Draining, Workers: int64(info.Sessions), Queued: int64(info.Queued),
 		Scheduled: int64(info.Scheduled), Running: int64(info.Running), Bytes: int64(info.Bytes),
@@ -133,5 +137,10 @@ func (s *adminService) GetServerInfo(context.Context, *pb.GetServerInfoRequest) 
 			DefaultTimeout:         durationpb.New(l.DefaultTimeout), MaxTimeout: durationpb.New(l.MaxTimeout),
 			HeartbeatInterval: durationpb.New(l.Heartbeat),
 		},
-	}, nil
+		Store: info.Store,
+	}
+	if info.StoreError != nil {
+		resp.StoreError = info.StoreError.Error()
+	}
+	return resp, nil
 }

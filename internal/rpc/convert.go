@@ -10,14 +10,20 @@ import (
 	"reparto/internal/task"
 )
 
-// taskFields is what a task looks like on the wire, in a call of its own or in a
-// frame.
+// taskFields is what a task looks like on the wire, in a call of its own, in a
+// frame or in a batch.
 type taskFields interface {
 	GetTaskId() string
 	GetFunction() string
 	GetPayload() []byte
 	GetMetadata() map[string]string
 	GetMaxAttempts() int32
+	GetPriority() int32
+}
+
+// submitFields are those of a task that somebody waits for.
+type submitFields interface {
+	taskFields
 	GetFailFast() bool
 }
 
@@ -27,10 +33,32 @@ type limits struct{ dispatch.Options }
 // task turns a task from the wire into one that is valid from here on. Durations
 // are 0 when absent; text is nil when the task was given as a payload. The error
 // is a *refusal.
-func (l *limits) task(now time.Time, f taskFields, text *string, timeout, attemptTimeout time.Duration) (task.Task, error) {
+func (l *limits) task(now time.Time, f submitFields, text *string, timeout, attemptTimeout time.Duration) (task.Task, error) {
+	t, err := l.content(f, text)
+	if err != nil {
+		return t, err
+	}
+	t.FailFast = f.GetFailFast()
+	switch {
+	case timeout == 0:
+		timeout = l.DefaultTimeout
+	case timeout < task.MinTimeout || timeout > l.MaxTimeout:
+		return t, invalid("timeout", fmt.Sprintf("is %v; give %v to %v, or 0 for the default of %v", timeout, task.MinTimeout, l.MaxTimeout, l.DefaultTimeout))
+	}
+	t.Deadline = now.Add(timeout)
+	if attemptTimeout != 0 && (attemptTimeout < task.MinTimeout || attemptTimeout > l.MaxTimeout) {
+		return t, invalid("attempt_timeout", fmt.Sprintf("is %v; give %v to %v, or 0 for none", attemptTimeout, task.MinTimeout, l.MaxTimeout))
+	}
+	t.AttemptTimeout = attemptTimeout
+	return t, nil
+}
+
+// content turns what every task has from the wire into a task that lacks only
+// its times. The error is a *refusal.
+func (l *limits) content(f taskFields, text *string) (task.Task, error) {
 	t := task.Task{
 		ID: f.GetTaskId(), Function: f.GetFunction(), Payload: f.GetPayload(), Metadata: f.GetMetadata(),
-		AttemptTimeout: attemptTimeout, MaxAttempts: int(f.GetMaxAttempts()), FailFast: f.GetFailFast(),
+		MaxAttempts: int(f.GetMaxAttempts()), Priority: int(f.GetPriority()),
 	}
 	if err := task.CheckFunction(t.Function); err != nil {
 		return t, refuse(err)
@@ -52,20 +80,16 @@ func (l *limits) task(now time.Time, f taskFields, text *string, timeout, attemp
 		}
 	}
 	switch {
-	case timeout == 0:
-		timeout = l.DefaultTimeout
-	case timeout < task.MinTimeout || timeout > l.MaxTimeout:
-		return t, invalid("timeout", fmt.Sprintf("is %v; give %v to %v, or 0 for the default of %v", timeout, task.MinTimeout, l.MaxTimeout, l.DefaultTimeout))
-	}
-	t.Deadline = now.Add(timeout)
-	if attemptTimeout != 0 && (attemptTimeout < task.MinTimeout || attemptTimeout > l.MaxTimeout) {
-		return t, invalid("attempt_timeout", fmt.Sprintf("is %v; give %v to %v, or 0 for none", attemptTimeout, task.MinTimeout, l.MaxTimeout))
-	}
-	switch {
 	case t.MaxAttempts == 0:
 		t.MaxAttempts = l.DefaultMaxAttempts
 	case t.MaxAttempts < 0 || t.MaxAttempts > task.MaxMaxAttempts:
 		return t, invalid("max_attempts", fmt.Sprintf("is %d; give 1 to %d, or 0 for the default of %d", t.MaxAttempts, task.MaxMaxAttempts, l.DefaultMaxAttempts))
+	}
+	switch {
+	case t.Priority == 0:
+		t.Priority = task.DefaultPriority
+	case t.Priority < task.Urgent || t.Priority > task.Idle:
+		return t, invalid("priority", fmt.Sprintf("is %d; give %d (urgent) to %d (idle), or 0 for %d", t.Priority, task.Urgent, task.Idle, task.DefaultPriority))
 	}
 	if t.ID != "" {
 		if err := task.CheckID(t.ID); err != nil {
@@ -122,7 +146,9 @@ func registrationFromWire(r *pb.Register, address string) dispatch.Registration 
 		Labels: r.GetLabels(), Build: r.GetBuild(), Address: address,
 	}
 	for _, t := range r.GetRunning() {
-		reg.Running = append(reg.Running, dispatch.Claim{TaskID: t.GetTaskId(), Attempt: int(t.GetAttempt()), Token: t.GetToken()})
+		reg.Running = append(reg.Running, dispatch.Claim{
+			TaskID: t.GetTaskId(), Attempt: int(t.GetAttempt()), Token: t.GetToken(), Finished: t.GetFinished(),
+		})
 	}
 	return reg
 }

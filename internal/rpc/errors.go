@@ -1,7 +1,9 @@
 package rpc
 
 import (
+	"context"
 	"errors"
+	"log/slog"
 	"maps"
 	"strconv"
 	"strings"
@@ -76,8 +78,9 @@ func frameError(err error) *pb.Error {
 }
 
 func invalid(field, problem string) *refusal {
+	reason := strings.ReplaceAll(strings.ToUpper(field), ".", "_")
 	return &refusal{
-		code: codes.InvalidArgument, reason: strings.ToUpper(field), field: field, message: field + ": " + problem,
+		code: codes.InvalidArgument, reason: reason, field: field, message: field + ": " + problem,
 	}
 }
 
@@ -94,6 +97,11 @@ func refuse(err error) error {
 		return &refusal{
 			code: codes.ResourceExhausted, reason: "QUEUE_FULL", message: full.Error(), retryAfter: retryHint,
 			metadata: map[string]string{"limit": strconv.Itoa(full.Max)},
+		}
+	}
+	if store, ok := errors.AsType[*dispatch.StoreError](err); ok {
+		return &refusal{
+			code: codes.Unavailable, reason: "STORE_UNAVAILABLE", message: store.Error(), retryAfter: retryHint,
 		}
 	}
 	for _, row := range table {
@@ -114,6 +122,9 @@ var table = []struct {
 	{dispatch.ErrDraining, codes.Unavailable, "DRAINING", retryHint},
 	{dispatch.ErrClosed, codes.Unavailable, "DRAINING", retryHint},
 	{dispatch.ErrIDConflict, codes.AlreadyExists, "TASK_ID_CONFLICT", 0},
+	{dispatch.ErrTaskNotFound, codes.NotFound, "TASK_NOT_FOUND", 0},
+	{dispatch.ErrNotFinished, codes.FailedPrecondition, "TASK_NOT_FINISHED", 0},
+	{dispatch.ErrWorkerNotFound, codes.NotFound, "WORKER_NOT_FOUND", 0},
 	{dispatch.ErrReplaced, codes.Aborted, "SESSION_REPLACED", 0},
 	{dispatch.ErrSilent, codes.Aborted, "WORKER_SILENT", retryHint},
 	{dispatch.ErrSendBlocked, codes.Aborted, "SEND_BLOCKED", retryHint},
@@ -121,6 +132,19 @@ var table = []struct {
 }
 
 var errSlowConsumer = errors.New("the outcomes that wait to be read passed the outbox limit; read faster, or have less in flight")
+
+// failed is the error of a call that asked the inside something: a refusal, the
+// end of the call itself, or a bug, whose details go to the log and no further.
+func failed(ctx context.Context, log *slog.Logger, err error) error {
+	if over := ctx.Err(); over != nil && errors.Is(err, over) {
+		return status.FromContextError(over).Err()
+	}
+	if r, ok := errors.AsType[*refusal](refuse(err)); ok {
+		return r
+	}
+	log.ErrorContext(ctx, "a call failed in a way that no table knows", "error", err)
+	return &refusal{code: codes.Internal, reason: "INTERNAL", message: bug}
+}
 
 // noVerdict is the error of a task that ended without a worker's verdict; nil
 // when there is one.

@@ -10,6 +10,7 @@ package rpc
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net"
 	"runtime/debug"
@@ -113,6 +114,7 @@ type Server struct {
 	health *health.Server
 	inside Inside
 	events lifecycle
+	polls  polls
 }
 
 // Inside is what the border stands before: a dispatch.Dispatcher, or something
@@ -121,6 +123,9 @@ type Inside interface {
 	Tasks
 	Workers
 	Views
+	Keeper
+	Kept
+	Hand
 	Options() dispatch.Options
 	Drain(ctx context.Context) error
 }
@@ -134,7 +139,8 @@ func NewServer(inside Inside, o Options) *Server {
 	s.grpc = grpc.NewServer(serverOptions(o)...)
 	log := newTaskLog(o.Log)
 	pb.RegisterTaskServiceServer(s.grpc, &taskService{
-		tasks: inside, limits: l, opt: o, log: log, events: &s.events, serverID: inside.Info().ID,
+		tasks: inside, keeper: inside, kept: inside, limits: l, opt: o, log: log, events: &s.events, polls: &s.polls,
+		serverID: inside.Info().ID,
 	})
 	pb.RegisterWorkerServiceServer(s.grpc, &workService{workers: inside, opt: o, log: log, events: &s.events, ack: &pb.Ack{
 		HeartbeatIntervalMs: l.Heartbeat.Milliseconds(), ServerId: inside.Info().ID,
@@ -142,13 +148,31 @@ func NewServer(inside Inside, o Options) *Server {
 			MaxPayloadBytes: int64(l.MaxPayload), MaxMessageBytes: int64(o.MaxMessage), MaxFrameTasks: dispatch.MaxFrameTasks,
 		},
 	}})
-	pb.RegisterAdminServiceServer(s.grpc, &adminService{views: inside, limits: l, opt: o, version: o.Version})
+	pb.RegisterAdminServiceServer(s.grpc, &adminService{views: inside, hand: inside, log: o.Log, limits: l, opt: o, version: o.Version})
 	healthpb.RegisterHealthServer(s.grpc, s.health)
 	for name := range s.grpc.GetServiceInfo() {
 		s.health.SetServingStatus(name, healthpb.HealthCheckResponse_SERVING)
 	}
+	s.StoreHealth(inside.Options().Store != nil && inside.Info().StoreError == nil)
 	reflection.Register(s.grpc)
 	return s
+}
+
+// enqueueHealth is the service name under which health tells whether Enqueue can
+// write.
+const enqueueHealth = "reparto.v1.TaskService/Enqueue"
+
+// StoreHealth makes the health of "reparto.v1.TaskService/Enqueue" SERVING or
+// NOT_SERVING. Whoever watches the store calls it on every change; the health of
+// everything else stays as it is, for Submit goes on without a store. At the
+// start the name says what the inside's Info says; once Drain or Close was
+// called, it stays NOT_SERVING. It may be called concurrently and does not block.
+func (s *Server) StoreHealth(ok bool) {
+	status := healthpb.HealthCheckResponse_NOT_SERVING
+	if ok {
+		status = healthpb.HealthCheckResponse_SERVING
+	}
+	s.health.SetServingStatus(enqueueHealth, status)
 }
 
 // serverOptions are set for many small messages; docs/benchmarks.md has what
@@ -195,6 +219,7 @@ func (s *Server) Drain(ctx context.Context) error {
 	if err := s.inside.Drain(ctx); err != nil {
 		return err
 	}
+	s.polls.endAll()
 	left := make(chan struct{})
 	go func() { // ends with Close at the latest
 		s.grpc.GracefulStop()
@@ -230,6 +255,21 @@ func (s *taskService) clientLimits() *pb.ClientLimits {
 		MaxFrameTasks: dispatch.MaxFrameTasks, MaxInFlight: int32(s.opt.MaxInFlight), ServerId: s.serverID,
 		MaxTimeoutMs: s.limits.MaxTimeout.Milliseconds(),
 	}
+}
+
+// span reads an optional duration of a request: absent means the one given as
+// none, and so does 0; anything else is least to most, and never negative.
+func span(field string, d *durationpb.Duration, least, most, none time.Duration) (time.Duration, error) {
+	v, err := duration(field, d)
+	switch {
+	case err != nil:
+		return 0, err
+	case v == 0:
+		return none, nil
+	case v < least || v > most:
+		return 0, invalid(field, fmt.Sprintf("is %v; give %v to %v, or leave it out", v, least, most))
+	}
+	return v, nil
 }
 
 // duration reads an optional duration of a request.

@@ -24,10 +24,13 @@ type Tasks interface {
 type taskService struct {
 	pb.UnimplementedTaskServiceServer
 	tasks  Tasks
+	keeper Keeper
+	kept   Kept
 	limits limits
 	opt    Options
 	log    *taskLog
 	events *lifecycle
+	polls  *polls
 	// serverID names this run of the balancer.
 	serverID string
 }

@@ -154,7 +154,7 @@ func progressFromWire(p *pb.Progress) dispatch.Progress {
 func (s *workService) write(stream pb.WorkerService_WorkServer, ses *dispatch.Session) error {
 	ack := &pb.Ack{
 		WorkerId: ses.WorkerID(), SessionId: ses.ID(), HeartbeatIntervalMs: s.ack.HeartbeatIntervalMs,
-		Limits: s.ack.Limits, ServerId: s.ack.ServerId,
+		Limits: s.ack.Limits, ServerId: s.ack.ServerId, AcknowledgesResults: true,
 	}
 	if err := stream.Send(&pb.WorkResponse{Ack: ack}); err != nil {
 		return err
@@ -208,11 +208,12 @@ func (w *workFrame) fill(out *dispatch.Frame) *pb.WorkResponse {
 		to.TaskId, to.Token, to.Reason = c.TaskID, c.Token, c.Reason
 	}
 	w.frame.CancelTasks = w.cancels[:len(out.Cancel)]
+	w.frame.AckedTokens = out.Acked // encoded before the outbox writes to it again
 	if out.Heartbeat {
 		w.frame.Heartbeat = &pb.Heartbeat{}
 	}
 	if out.Drain {
-		w.frame.Drain = &pb.Drain{ReconnectAfterMs: out.ReconnectAfter.Milliseconds()}
+		w.frame.Drain = &pb.Drain{ReconnectAfterMs: out.ReconnectAfter.Milliseconds(), Leave: out.Leave}
 	}
 	return &w.frame
 }

@@ -21,7 +21,9 @@ func (s *State) Knows(id string) bool { return s.byID[id] != nil }
 // if that is in memory.
 func (s *State) Record(ref Ref) *task.Record {
 	if e := s.entry(ref); e != nil && e.d != nil {
-		return e.record()
+		r := &task.Record{}
+		e.record(r)
+		return r
 	}
 	return nil
 }
@@ -75,7 +77,7 @@ func (s *State) Explain(ref Ref) (x Explanation, ok bool) {
 	if e == nil || e.d == nil {
 		return x, false
 	}
-	x = Explanation{Record: e.record(), Awaited: e.d.awaited}
+	x = Explanation{Record: s.Record(ref), Awaited: e.d.awaited}
 	if e.state.Terminal() {
 		return x, true
 	}

@@ -40,14 +40,21 @@ func (s *State) touch(e *entry) {
 func (s *State) Changed() bool { return len(s.changed) > 0 }
 
 // Changes appends what must be written to those given. Tell Written or Unwritten
-// before the next call.
+// before the next call, which uses the records again.
 func (s *State) Changes(changes []task.Change) []task.Change {
+	clear(s.records)
+	if s.records = s.records[:0]; cap(s.records) < len(s.changed) {
+		s.records = make([]task.Record, 0, len(s.changed)+len(s.changed)/4)
+	}
 	for _, e := range s.changed {
-		e.d.changed = false
-		if e.state == task.None {
+		if e.d == nil || !e.d.changed {
 			continue // taken out before it was written
 		}
-		changes = append(changes, task.Change{Record: e.record(), New: e.d.stored == task.None, Was: e.d.stored})
+		e.d.changed = false
+		s.records = append(s.records, task.Record{})
+		r := &s.records[len(s.records)-1]
+		e.record(r)
+		changes = append(changes, task.Change{Record: r, New: e.d.stored == task.None, Was: e.d.stored})
 	}
 	clear(s.changed)
 	s.changed = s.changed[:0]
@@ -57,9 +64,9 @@ func (s *State) Changes(changes []task.Change) []task.Change {
 	return changes
 }
 
-// record is e as it now is.
-func (e *entry) record() *task.Record {
-	r := &task.Record{
+// record fills in e as it now is.
+func (e *entry) record(r *task.Record) {
+	*r = task.Record{
 		Task: e.task, Seq: e.seq, Enqueued: e.d.enqueued, State: e.state, Due: e.due,
 		FailedAttempts: e.failed, LostAttempts: e.lost, Attempts: e.d.attempts,
 	}
@@ -70,7 +77,6 @@ func (e *entry) record() *task.Record {
 		r.Outcome, r.Finished = e.outcome, e.d.finished
 		r.ForgetAt = r.Finished.Add(e.task.Durable.Retention)
 	}
-	return r
 }
 
 // Written says that the changes are on disk. Tasks that are over leave the
@@ -123,12 +129,13 @@ func (s *State) makeAbsent(e *entry) {
 	}
 }
 
-// Unwritten says that the changes could not be written, nor can others until
-// StoreUp: no durable task is given out meanwhile. New tasks are taken out as if
+// StoreDown gives out no durable task until StoreUp.
+func (s *State) StoreDown() { s.storeDown = true }
+
+// Unwritten says that the changes could not be written. New tasks are taken out as if
 // they had never come, and what is to be forgotten of them in the store is
 // returned; the changes of all others will be among the next ones.
 func (s *State) Unwritten(now time.Time, changes []task.Change) (forget []string) {
-	s.storeDown = true
 	for i := range changes {
 		r := changes[i].Record
 		if r == nil {

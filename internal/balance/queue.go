@@ -1,5 +1,7 @@
 package balance
 
+import "slices"
+
 // queue is a list of entries that wait, first in, first out. The links are the
 // entries' own, so that joining, leaving from the middle and going back to the
 // head cost no allocation.
@@ -43,6 +45,19 @@ func (q *queue) insertBefore(e, at *entry) {
 		at.prev.next = e
 		at.prev = e
 		q.added(e)
+	}
+}
+
+// sort puts the entries in order.
+func (q *queue) sort(compare func(a, b *entry) int) {
+	all := make([]*entry, 0, q.len)
+	for e := q.head; e != nil; e = e.next {
+		all = append(all, e)
+	}
+	slices.SortFunc(all, compare)
+	*q = queue{}
+	for _, e := range all {
+		q.pushBack(e)
 	}
 }
 

@@ -1,6 +1,7 @@
 package balance
 
 import (
+	"cmp"
 	"time"
 
 	"reparto/internal/task"
@@ -48,11 +49,18 @@ func (s *State) Restore(now time.Time, r *task.Record, claimUntil time.Time) Ref
 	return e.ref
 }
 
-// Restored says that all records were told: nothing of them needs to be written
-// again.
+// Restored says that all records were told. It puts the queues in order: as the
+// tasks were waiting.
 func (s *State) Restored() {
 	clear(s.changed)
 	s.changed = s.changed[:0]
+	for _, f := range s.functions {
+		for i := range f.waitsFor.queues {
+			f.waitsFor.queues[i].sort(func(a, b *entry) int {
+				return cmp.Or(a.due.Compare(b.due), cmp.Compare(a.seq, b.seq))
+			})
+		}
+	}
 }
 
 // Revive queues a task again that had no success, as its record from the store

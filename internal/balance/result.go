@@ -195,6 +195,10 @@ func (s *State) lose(now time.Time, e *entry, attempt int, workerID string) {
 	switch {
 	case s.draining && e.d == nil:
 		s.giveUp(now, e)
+	case s.draining: // the next start asks for its worker
+		e.lost--
+		e.d.awaited = true
+		s.schedule(e, e.task.Deadline)
 	case e.lost >= s.opt.MaxLost:
 		s.finish(now, e, task.Outcome{
 			State: task.Failed, Attempt: attempt, WorkerID: workerID,

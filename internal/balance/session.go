@@ -249,9 +249,11 @@ func (s *State) remove(now time.Time, ses *Session) {
 			e.forgetLate(a)
 		default:
 			e.goneBy(token, attempt, true)
-			e.ended(now, token, &task.Failure{
-				Reason: task.ReasonWorkerLost, Message: "worker " + ses.WorkerID + " was lost while it ran it", Retry: true,
-			})
+			if !s.draining {
+				e.ended(now, token, &task.Failure{
+					Reason: task.ReasonWorkerLost, Message: "worker " + ses.WorkerID + " was lost while it ran it", Retry: true,
+				})
+			}
 			fn := e.fn
 			s.lose(now, e, attempt, ses.WorkerID)
 			if !slices.Contains(ses.gaveBack, fn) {

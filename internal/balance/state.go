@@ -142,10 +142,11 @@ type State struct {
 	queued, scheduled, running int
 	bytes                      int // of all tasks without an outcome
 
-	changed   []*entry // durable ones that must be written
-	storeDown bool     // no durable task is given out
-	durables  int      // durable tasks in the tables whose outcome is not on disk
-	unsettled int      // those of them that have one
+	changed   []*entry      // durable ones that must be written
+	records   []task.Record // what Changes gave out last
+	storeDown bool          // no durable task is given out
+	durables  int           // durable tasks in the tables whose outcome is not on disk
+	unsettled int           // those of them that have one
 	// runningDurables counts those that a worker has.
 	runningDurables int
 	resident        int // bytes of their payloads

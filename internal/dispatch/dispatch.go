@@ -67,6 +67,12 @@ type Options struct {
 	// SendLimit is how long a send to a worker or a client may block before its
 	// stream is ended. Default 10 s.
 	SendLimit time.Duration
+	// ClaimWindow is how long a task that ran when the balancer stopped waits for
+	// its worker to come back. Default 5 s.
+	ClaimWindow time.Duration
+	// OnStore is told when the store fails, and with nil when it works again. It
+	// must neither block nor call the Dispatcher. Default: nobody.
+	OnStore func(error)
 	// ReconnectAfter is what workers are told to wait before they dial again
 	// when the balancer stops. Default 500 ms.
 	ReconnectAfter time.Duration
@@ -100,6 +106,10 @@ func (o Options) validate() (Options, error) {
 	span(&o.Heartbeat, 10*time.Second)
 	span(&o.SendLimit, 10*time.Second)
 	span(&o.ReconnectAfter, 500*time.Millisecond)
+	span(&o.ClaimWindow, 5*time.Second)
+	if o.OnStore == nil {
+		o.OnStore = func(error) {}
+	}
 	if o.DefaultMaxAttempts == 0 {
 		o.DefaultMaxAttempts = 3
 	}
@@ -114,6 +124,12 @@ func (o Options) validate() (Options, error) {
 		return o, fmt.Errorf("default timeout %v: want %v to the maximum of %v", o.DefaultTimeout, task.MinTimeout, o.MaxTimeout)
 	case o.Heartbeat < 10*time.Millisecond:
 		return o, fmt.Errorf("heartbeat %v: want at least 10ms", o.Heartbeat)
+	case o.DefaultTTL < task.MinTimeout || o.DefaultTTL > o.MaxTTL:
+		return o, fmt.Errorf("default time to live %v: want %v to the maximum of %v", o.DefaultTTL, task.MinTimeout, o.MaxTTL)
+	case o.DefaultRetention < time.Second || o.DefaultRetention > o.MaxRetention:
+		return o, fmt.Errorf("default retention %v: want 1s to the maximum of %v", o.DefaultRetention, o.MaxRetention)
+	case o.ClaimWindow < 0 || o.Balance.Aging < 0 || o.Balance.MaxDurableTasks < 0 || o.Balance.MaxResident < 0:
+		return o, errors.New("a duration or a limit is negative")
 	case o.SendLimit < 0 || o.ReconnectAfter < 0 || o.Balance.Backoff < 0 || o.Balance.MaxBackoff < 0 || o.Balance.KeepFor < 0:
 		return o, errors.New("a duration is negative")
 	case o.MaxPayload < 0 || o.Balance.MaxQueuedTasks < 0 || o.Balance.MaxFunctionQueuedTasks < 0 ||
@@ -154,12 +170,23 @@ type Dispatcher struct {
 	closed   bool
 	armed    time.Time // when the clock will next wake by itself
 
+	open       *group        // gathers what the next write must hold; nil when nothing does
+	owed       []task.Change // to be written beside the tasks' own
+	storeErr   error         // why the store can't be written to
+	stopped    bool          // nothing is written any more
+	dirty      chan struct{} // tells the committer that a group is open
+	stopCommit chan struct{}
+	committer  sync.WaitGroup
+	life       context.Context
+	end        context.CancelFunc
+
 	rearm chan struct{} // tells the clock that it must wake sooner
 	stop  chan struct{}
 	clock sync.WaitGroup
 }
 
-// Open starts a Dispatcher; Close ends it.
+// Open starts a Dispatcher with what its store remembers; Close ends it. It
+// returns once all unfinished tasks are loaded.
 func Open(o Options) (*Dispatcher, error) {
 	o, err := o.validate()
 	if err != nil {
@@ -180,10 +207,17 @@ func Open(o Options) (*Dispatcher, error) {
 		idle:     make(chan struct{}),
 		rearm:    make(chan struct{}, 1),
 		stop:     make(chan struct{}),
+		dirty:    make(chan struct{}, 1), stopCommit: make(chan struct{}),
 	}
 	d.opt.Balance = d.state.Options()
 	d.ids.random = bufio.NewReaderSize(rand.Reader, 4096)
 	d.id = d.ids.next()
+	// What reads from the store beside a call lives as long as the Dispatcher.
+	d.life, d.end = context.WithCancel(context.Background())
+	if err := d.load(); err != nil {
+		d.end()
+		return nil, err
+	}
 	d.clock.Go(d.runClock)
 	return d, nil
 }
@@ -199,16 +233,19 @@ func (d *Dispatcher) ID() string { return d.id }
 func (d *Dispatcher) settle() {
 	effects := d.state.Take()
 	for i := range effects {
-		switch e := &effects[i]; e.Kind {
-		case balance.Assign:
-			d.assign(e)
-		case balance.CancelAssignment:
-			e.Session.Owner.(*Session).putCancel(Cancel{TaskID: e.TaskID, Token: e.Token, Reason: e.Reason})
-		case balance.Finish:
-			d.finish(e)
-		case balance.Replaced:
-			d.endLocked(e.Session.Owner.(*Session), ErrReplaced)
+		e := &effects[i]
+		if !e.Durable {
+			d.carryOut(e)
+			continue
 		}
+		if e.Kind == balance.Assign {
+			e.Session.Owner.(*Session).promise()
+		}
+		g := d.join()
+		g.effects = append(g.effects, *e)
+	}
+	if d.state.Changed() {
+		d.join()
 	}
 	if d.draining && d.state.Running() == 0 {
 		d.becomeIdle()
@@ -222,6 +259,20 @@ func (d *Dispatcher) settle() {
 		case d.rearm <- struct{}{}:
 		default:
 		}
+	}
+}
+
+// carryOut does what an effect asks for. The caller holds d.mu.
+func (d *Dispatcher) carryOut(e *balance.Effect) {
+	switch e.Kind {
+	case balance.Assign:
+		d.assign(e)
+	case balance.CancelAssignment:
+		e.Session.Owner.(*Session).putCancel(Cancel{TaskID: e.TaskID, Token: e.Token, Reason: e.Reason})
+	case balance.Finish:
+		d.finish(e)
+	case balance.Replaced:
+		d.endLocked(e.Session.Owner.(*Session), ErrReplaced)
 	}
 }
 
@@ -311,9 +362,12 @@ func (d *Dispatcher) Close() {
 		}
 		d.settle()
 		close(d.stop)
+		close(d.stopCommit)
+		d.end()
 	}
 	d.mu.Unlock()
 	d.clock.Wait()
+	d.committer.Wait()
 }
 
 // idSource makes UUIDv7s without a system call for each.

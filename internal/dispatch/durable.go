@@ -1,7 +1,6 @@
 package dispatch
 
 import (
-	"context"
 	"errors"
 	"time"
 
@@ -52,49 +51,3 @@ type Explanation struct {
 	Running, LastHeard time.Duration
 	Attempt            int
 }
-
-// Enqueue accepts a batch of valid durable tasks and returns once they are on
-// disk, or refused; when ctx ends first, those that were under way have ctx's
-// error, and may be there or not.
-func (d *Dispatcher) Enqueue(ctx context.Context, batch []Enqueuing) { panic("not yet") }
-
-// Task returns all that is known of a durable task: ErrTaskNotFound or a
-// *StoreError otherwise.
-func (d *Dispatcher) Task(ctx context.Context, id string) (*task.Record, error) { panic("not yet") }
-
-// WaitTask returns the task once it has its outcome, or as it is when ctx ends.
-func (d *Dispatcher) WaitTask(ctx context.Context, id string) (*task.Record, error) {
-	panic("not yet")
-}
-
-// ListTasks returns a page; see Store.List.
-func (d *Dispatcher) ListTasks(ctx context.Context, q task.Query) (page []task.Record, next string, err error) {
-	panic("not yet")
-}
-
-// CancelTask ends a durable task and returns it once that is on disk; one that
-// has its outcome already is returned as it is.
-func (d *Dispatcher) CancelTask(ctx context.Context, id string) (*task.Record, error) {
-	panic("not yet")
-}
-
-// RetryTask queues a FAILED, CANCELLED or EXPIRED task again and returns it once
-// that is on disk; ErrNotFinished for any other.
-func (d *Dispatcher) RetryTask(ctx context.Context, id string) (*task.Record, error) {
-	panic("not yet")
-}
-
-// ExplainTask tells why a durable task is where it is.
-func (d *Dispatcher) ExplainTask(ctx context.Context, id string) (*Explanation, error) {
-	panic("not yet")
-}
-
-// PauseFunction gives out no more tasks of a function, or does so again, and
-// tells whether it was paused. It returns once that is on disk.
-func (d *Dispatcher) PauseFunction(ctx context.Context, name string, paused bool) (was bool, err error) {
-	panic("not yet")
-}
-
-// DrainWorker gives a worker no more tasks and tells it to leave; false when
-// there is none of that id.
-func (d *Dispatcher) DrainWorker(workerID string) bool { panic("not yet") }

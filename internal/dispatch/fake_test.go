@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -191,8 +192,12 @@ func pull(ses *Session) *puller {
 				p.err <- err
 				return
 			}
-			p.frames <- Frame{append([]Assignment(nil), f.Assign...), append([]Cancel(nil), f.Cancel...),
-				f.Heartbeat, f.Drain, f.ReconnectAfter}
+			if len(f.Assign)+len(f.Cancel) == 0 && !f.Heartbeat && !f.Drain {
+				continue // acknowledgements have their own test
+			}
+			c := f
+			c.Assign, c.Cancel, c.Acked = slices.Clone(f.Assign), slices.Clone(f.Cancel), slices.Clone(f.Acked)
+			p.frames <- c
 		}
 	}()
 	return p

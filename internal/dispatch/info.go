@@ -30,7 +30,7 @@ type Info struct {
 func (d *Dispatcher) Info() Info {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return Info{Counts: d.state.Counts(), ID: d.id, Uptime: time.Since(d.started), Draining: d.draining}
+	return Info{Counts: d.state.Counts(), ID: d.id, Uptime: time.Since(d.started), Draining: d.draining, Store: d.opt.StoreName, StoreError: d.storeErr}
 }
 
 // Functions describes the functions whose name sorts after the one given, at

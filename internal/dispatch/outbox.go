@@ -40,6 +40,9 @@ type outbox struct {
 	heartbeat      bool
 	drain          bool
 	reconnectAfter time.Duration
+	promised       int // assignments that will be put in once they are on disk
+	leave          bool
+	acks           []uint64
 	sending        bool      // a frame was taken and is not yet sent
 	since          time.Time // when that frame was taken, or the last was sent
 }
@@ -61,6 +64,41 @@ func (o *outbox) putAssignment(a Assignment) {
 	o.mu.Lock()
 	o.pending = append(o.pending, a)
 	o.assigned++
+	o.mu.Unlock()
+	o.signal()
+}
+
+// promise says that an assignment will follow, which a drain notice must wait
+// for; keepPromise precedes it, breakPromise says that it does not come.
+func (o *outbox) promise() {
+	o.mu.Lock()
+	o.promised++
+	o.mu.Unlock()
+}
+
+func (o *outbox) keepPromise() {
+	o.mu.Lock()
+	o.promised--
+	o.mu.Unlock()
+}
+
+func (o *outbox) breakPromise() {
+	o.keepPromise()
+	o.signal()
+}
+
+// putAck says that the worker need not keep a result any more.
+func (o *outbox) putAck(token uint64) {
+	o.mu.Lock()
+	o.acks = append(o.acks, token)
+	o.mu.Unlock()
+	o.signal()
+}
+
+// putLeave tells the worker to go and not to come back.
+func (o *outbox) putLeave() {
+	o.mu.Lock()
+	o.drain, o.leave = true, true
 	o.mu.Unlock()
 	o.signal()
 }
@@ -112,7 +150,8 @@ func (o *outbox) done(now time.Time) {
 func (o *outbox) take(f *Frame) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	*f = Frame{Assign: clearAll(f.Assign), Cancel: f.Cancel[:0]}
+	*f = Frame{Assign: clearAll(f.Assign), Cancel: f.Cancel[:0], Acked: f.Acked[:0]}
+	f.Acked, o.acks = o.acks, f.Acked
 	o.takeAssignments(f)
 	n := 0
 	for n < len(o.cancels) && o.cancels[n].after <= o.sent {
@@ -120,10 +159,10 @@ func (o *outbox) take(f *Frame) bool {
 		n++
 	}
 	o.cancels = append(o.cancels[:0], o.cancels[n:]...)
-	if o.drain && o.sent == o.assigned {
-		f.Drain, f.ReconnectAfter, o.drain = true, o.reconnectAfter, false
+	if o.drain && o.sent == o.assigned && o.promised == 0 {
+		f.Drain, f.ReconnectAfter, f.Leave, o.drain = true, o.reconnectAfter, o.leave, false
 	}
-	if len(f.Assign) == 0 && len(f.Cancel) == 0 && !f.Drain && !o.heartbeat {
+	if len(f.Assign) == 0 && len(f.Cancel) == 0 && len(f.Acked) == 0 && !f.Drain && !o.heartbeat {
 		return false
 	}
 	f.Heartbeat, o.heartbeat = o.heartbeat, false

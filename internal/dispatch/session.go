@@ -42,6 +42,8 @@ type Assignment struct {
 	Payload  []byte
 	Metadata map[string]string
 	Deadline time.Time
+	// absent says that payload and metadata are in the store.
+	absent bool
 }
 
 // Cancel says that nobody wants an assignment any more.
@@ -113,7 +115,8 @@ func (s *Session) Heard() { s.lastHeard.Store(int64(time.Since(s.d.started))) }
 
 func (s *Session) heard() time.Time { return s.d.started.Add(time.Duration(s.lastHeard.Load())) }
 
-// Results takes the worker's answers, all in one step. Outputs over the payload
+// Results takes the worker's answers, all in one step, and acknowledges each: at
+// once, or when it is on disk where it is about a durable task. Outputs over the payload
 // limit become failures; messages over it are cut, and reasons after 128 bytes.
 func (s *Session) Results(results []Result) {
 	if len(results) == 0 {
@@ -133,7 +136,12 @@ func (s *Session) Results(results []Result) {
 		if s.d.logTasks {
 			s.d.log.Debug("result received", "task_id", r.TaskID, "worker_id", s.workerID)
 		}
-		s.d.state.Result(now, s.core, r)
+		if s.d.state.Result(now, s.core, r) {
+			g := s.d.join()
+			g.acks = append(g.acks, ack{s, r.Token})
+		} else {
+			s.putAck(r.Token)
+		}
 	}
 	s.d.settle()
 }
@@ -169,7 +177,7 @@ func (s *Session) Next(f *Frame) error {
 		// Those who are about to put something in do so first, and it travels along:
 		// a tenth more unary calls a second, and nothing lost with one in flight.
 		runtime.Gosched()
-		if s.take(f) {
+		if s.take(f) && s.d.fetch(s, f) {
 			return nil
 		}
 		select {
@@ -217,6 +225,7 @@ func (d *Dispatcher) assign(e *balance.Effect) {
 	ses.putAssignment(Assignment{
 		TaskID: e.TaskID, Attempt: e.Attempt, Token: e.Token,
 		Function: e.Task.Function, Payload: e.Task.Payload, Metadata: e.Task.Metadata, Deadline: e.Task.Deadline,
+		absent: e.Task.Absent,
 	})
 }
 

@@ -80,7 +80,7 @@ func (d *Dispatcher) wait(t Ticket) {
 }
 
 // Abandon says that the waiters of these tickets are gone. A task that nobody
-// waits for any more is cancelled. Tickets whose task is over are ignored.
+// waits for any more is cancelled, unless it is durable. Tickets whose task is over are ignored.
 func (d *Dispatcher) Abandon(tickets ...Ticket) {
 	now := time.Now()
 	d.mu.Lock()
@@ -97,7 +97,7 @@ func (d *Dispatcher) Abandon(tickets ...Ticket) {
 			w.first, w.more = w.more[0], w.more[1:]
 		} else if w.first == t {
 			w.first = Ticket{}
-			d.state.Cancel(now, t.ref, task.CancelClientGone)
+			d.state.Abandon(now, t.ref, task.CancelClientGone)
 			d.settle()
 		} else {
 			w.more = slices.DeleteFunc(w.more, func(m Ticket) bool { return m == t })
@@ -109,6 +109,9 @@ func (d *Dispatcher) Abandon(tickets ...Ticket) {
 func (d *Dispatcher) finish(e *balance.Effect) {
 	if d.logTasks {
 		d.log.Debug("task finished", "task_id", e.TaskID, "state", e.Outcome.State.String())
+	}
+	if int(e.Ref.Index) >= len(d.waiting) {
+		return // nobody waits for a durable task
 	}
 	w := &d.waiting[e.Ref.Index]
 	if w.ref != e.Ref {

@@ -2,8 +2,11 @@ package rpc
 
 import (
 	"math"
+	"slices"
 	"testing"
 	"time"
+
+	"google.golang.org/protobuf/proto"
 
 	pb "reparto/gen/reparto/v1"
 	"reparto/internal/dispatch"
@@ -35,6 +38,36 @@ func TestTaskFromTheWireIsComplete(t *testing.T) {
 	b, _ := l.task(now, &pb.SubmitRequest{Function: "f", TaskId: "i"}, &text, 0, 0)
 	if a.Fingerprint != b.Fingerprint {
 		t.Error("the same content as text and as payload has two fingerprints")
+	}
+}
+
+func TestPriorityFromTheWire(t *testing.T) {
+	l := limits{dispatch.Options{DefaultTimeout: time.Minute, DefaultMaxAttempts: 3}}
+	for given, want := range map[int32]int{0: 3, 1: 1, 5: 5} {
+		for _, f := range []submitFields{&pb.SubmitRequest{Function: "f", Priority: given}, &pb.StreamTask{Function: "f", Priority: given}} {
+			if k, err := l.task(time.Now(), f, nil, 0, 0); err != nil || k.Priority != want {
+				t.Errorf("priority %d became %d, %v; want %d", given, k.Priority, err, want)
+			}
+		}
+	}
+}
+
+func TestClaimsFromTheWire(t *testing.T) {
+	r := registrationFromWire(&pb.Register{Running: []*pb.RunningTask{
+		{TaskId: "a", Attempt: 2, Token: 3}, {TaskId: "b", Token: 4, Finished: true}}}, "")
+	if want := []dispatch.Claim{{TaskID: "a", Attempt: 2, Token: 3}, {TaskID: "b", Token: 4, Finished: true}}; !slices.Equal(r.Running, want) {
+		t.Errorf("claims %+v, want %+v", r.Running, want)
+	}
+}
+
+func TestFrameTellsWhatIsAcknowledgedAndWhoMustLeave(t *testing.T) {
+	var w workFrame
+	got := w.fill(&dispatch.Frame{Acked: []uint64{7, 8}, Drain: true, Leave: true})
+	if !proto.Equal(got, &pb.WorkResponse{AckedTokens: []uint64{7, 8}, Drain: &pb.Drain{Leave: true}}) {
+		t.Errorf("frame %v", got)
+	}
+	if got = w.fill(&dispatch.Frame{Heartbeat: true}); !proto.Equal(got, &pb.WorkResponse{Heartbeat: &pb.Heartbeat{}}) {
+		t.Errorf("frame %v: something of the one before was left", got)
 	}
 }
 

@@ -75,13 +75,13 @@ func explain(x *dispatch.Explanation) string {
 	if x.Paused {
 		say("The function %s is paused.", r.Function)
 	}
-	switch slots := count(x.Slots, "slot"); {
+	switch {
 	case x.Workers == 0:
 		say("No connected worker offers the function %s.", r.Function)
 	case x.FreeSlots <= 0:
-		say("%s offering the function, with %s, all taken.", connected(x.Workers), slots)
+		say("Connected workers that offer the function %s: %d; their slots: %d, all taken.", r.Function, x.Workers, x.Slots)
 	default:
-		say("%s offering the function, with %s, %d of them free.", connected(x.Workers), slots, x.FreeSlots)
+		say("Connected workers that offer the function %s: %d; their slots: %d, free of them: %d.", r.Function, x.Workers, x.Slots, x.FreeSlots)
 	}
 	return strings.Join(says, " ")
 }
@@ -131,20 +131,6 @@ func before(position int) string {
 		return "about 1 task is before it"
 	}
 	return fmt.Sprintf("about %d tasks are before it", position)
-}
-
-func count(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
-}
-
-func connected(workers int) string {
-	if workers == 1 {
-		return "1 worker is connected"
-	}
-	return fmt.Sprintf("%d workers are connected", workers)
 }
 
 // about is a span as people are told it.

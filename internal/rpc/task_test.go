@@ -41,6 +41,8 @@ func TestSubmitRefusesWhatIsInvalid(t *testing.T) {
 		"attempt no time":    {&pb.SubmitRequest{Function: "f", AttemptTimeout: &durationpb.Duration{Nanos: 1e9}}, wire{codes.InvalidArgument, "ATTEMPT_TIMEOUT", "attempt_timeout", false}},
 		"negative attempts":  {&pb.SubmitRequest{Function: "f", MaxAttempts: -1}, wire{codes.InvalidArgument, "MAX_ATTEMPTS", "max_attempts", false}},
 		"too many attempts":  {&pb.SubmitRequest{Function: "f", MaxAttempts: 101}, wire{codes.InvalidArgument, "MAX_ATTEMPTS", "max_attempts", false}},
+		"priority below":     {&pb.SubmitRequest{Function: "f", Priority: -1}, wire{codes.InvalidArgument, "PRIORITY", "priority", false}},
+		"priority above":     {&pb.SubmitRequest{Function: "f", Priority: 6}, wire{codes.InvalidArgument, "PRIORITY", "priority", false}},
 		"fail fast, no help": {&pb.SubmitRequest{Function: "f", FailFast: true}, wire{codes.Unavailable, "NO_WORKER", "", true}},
 	} {
 		t.Run(what, func(t *testing.T) {

@@ -19,7 +19,7 @@ func TestAckTellsTheTerms(t *testing.T) {
 	h := serve(t, dispatch.Options{Heartbeat: 1500 * time.Millisecond, MaxPayload: 100}, Options{MaxMessage: 5000})
 	got := h.worker("w1", 1, "sum").ack
 	want := &pb.Ack{WorkerId: "w1", SessionId: got.SessionId, HeartbeatIntervalMs: 1500, ServerId: h.d.ID(),
-		Limits: &pb.WorkerLimits{MaxPayloadBytes: 100, MaxMessageBytes: 5000, MaxFrameTasks: 256}}
+		Limits: &pb.WorkerLimits{MaxPayloadBytes: 100, MaxMessageBytes: 5000, MaxFrameTasks: 256}, AcknowledgesResults: true}
 	if !proto.Equal(got, want) || got.SessionId == "" {
 		t.Errorf("ack %v, want %v", got, want)
 	}

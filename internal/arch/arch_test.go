@@ -45,7 +45,7 @@ var rules = []rule{
 		"the gRPC border decides nothing, so it does not know the core"},
 	{"internal/legacy", []string{"client", "worker"}, []string{"reparto/gen/..."},
 		"the text adapter is a gRPC client like any other"},
-	{"internal/server", []string{"internal/dispatch", "internal/rpc", "internal/legacy"}, []string{"reparto/gen/...", "os"},
+	{"internal/server", []string{"internal/dispatch", "internal/rpc", "internal/legacy", "internal/store/file", "internal/store/memory"}, []string{"reparto/gen/...", "os"},
 		"it only puts a balancer together"},
 	{"internal/functions", []string{"worker"}, grpcAndGen,
 		"built-in functions are handlers such as anybody writes"},

@@ -206,6 +206,9 @@ func startBalancerAt(t *testing.T, address string, args ...string) *balancer {
 	if !slices.Contains(args, "--legacy-clients") {
 		all = append(all, "--legacy-clients", "127.0.0.1:0", "--legacy-workers", "127.0.0.1:0")
 	}
+	if !slices.Contains(args, "--store") {
+		all = append(all, "--store", "memory:")
+	}
 	b := &balancer{process: start(t, "balancer", append(all, args...)...)}
 	b.grpc = b.waitLine(`listening for gRPC.*address=(\S+)`)[1]
 	if !slices.Contains(args, "--legacy-clients") {

@@ -4,12 +4,14 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -27,6 +29,9 @@ type Options struct {
 	// Address is where gRPC listens, e.g. "localhost:9090"; port 0 takes a free
 	// one.
 	Address string
+	// Store keeps durable tasks: "file:DIRECTORY", or "memory:" for as long as the
+	// process lives. Default "memory:".
+	Store string
 	// Dispatch and RPC are handed on; Log is put into both.
 	Dispatch dispatch.Options
 	RPC      rpc.Options
@@ -49,6 +54,9 @@ type Server struct {
 	rpc      *rpc.Server
 	listener net.Listener
 	legacy   *legacy.Adapter // nil when off
+	// closeStore lets go of the store, after the dispatcher.
+	closeStore func() error
+	border     atomic.Pointer[rpc.Server] // rpc, for the store's word on its health
 }
 
 // Listen binds every port and starts the dispatcher. Nothing is served before
@@ -75,11 +83,38 @@ func Listen(o Options) (*Server, error) {
 			return nil, errors.Join(err, s.listener.Close())
 		}
 	}
-	if s.dispatch, err = dispatch.Open(o.Dispatch); err != nil {
+	if err = s.open(); err != nil {
 		return nil, errors.Join(err, s.closePorts())
 	}
-	s.rpc = rpc.NewServer(s.dispatch, o.RPC)
 	return s, nil
+}
+
+// open opens the store and starts the dispatcher and the border before it.
+func (s *Server) open() (err error) {
+	o := s.o.Dispatch
+	if o.StoreName = cmp.Or(s.o.Store, "memory:"); o.Store == nil {
+		if o.Store, s.closeStore, err = openStore(o.StoreName, s.o.Log); err != nil {
+			return err
+		}
+	}
+	o.OnStore = func(err error) {
+		if border := s.border.Load(); border != nil {
+			border.StoreHealth(err == nil)
+		}
+	}
+	if s.dispatch, err = dispatch.Open(o); err != nil {
+		return errors.Join(err, s.endStore())
+	}
+	s.rpc = rpc.NewServer(s.dispatch, s.o.RPC)
+	s.border.Store(s.rpc)
+	return nil
+}
+
+func (s *Server) endStore() error {
+	if s.closeStore == nil {
+		return nil
+	}
+	return s.closeStore()
 }
 
 func (s *Server) closePorts() error {
@@ -94,7 +129,7 @@ func (s *Server) closePorts() error {
 func (s *Server) Close() error {
 	s.rpc.Close()
 	s.dispatch.Close()
-	return s.closePorts()
+	return errors.Join(s.endStore(), s.closePorts())
 }
 
 // Addr returns where gRPC listens.
@@ -140,6 +175,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.rpc.Close()
 	legacyDone()
 	serving.Wait()
+	err = errors.Join(err, s.endStore())
 	s.o.Log.Info("stopped")
 	return err
 }

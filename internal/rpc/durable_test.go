@@ -16,7 +16,7 @@ import (
 	"reparto/internal/task"
 )
 
-// calls are all calls about one task, by name.
+// aboutOne is all calls about one task, by name.
 func aboutOne(h *house, id string) map[string]func() (*pb.Task, error) {
 	return map[string]func() (*pb.Task, error){
 		"GetTask": func() (*pb.Task, error) {

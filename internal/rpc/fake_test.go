@@ -105,6 +105,7 @@ type worker struct {
 	h      *house
 	stream pb.WorkerService_WorkClient
 	ack    *pb.Ack
+	acked  []uint64 // tokens of results that need not be kept
 }
 
 // openWork opens a Work stream that has said nothing yet.
@@ -145,7 +146,8 @@ func (w *worker) send(f *pb.WorkRequest) {
 	}
 }
 
-// recv returns the next frame that says more than heartbeat, which it echoes.
+// recv returns the next frame that says more than heartbeat, which it echoes, and
+// than acknowledgements, which it keeps.
 func (w *worker) recv() *pb.WorkResponse {
 	w.h.t.Helper()
 	for {
@@ -153,10 +155,10 @@ func (w *worker) recv() *pb.WorkResponse {
 		if err != nil {
 			w.h.t.Fatalf("worker: %v", err)
 		}
-		if f.Heartbeat == nil {
-			return f
+		w.acked = append(w.acked, f.AckedTokens...)
+		if f.Heartbeat != nil {
+			w.send(&pb.WorkRequest{Heartbeat: &pb.Heartbeat{}})
 		}
-		w.send(&pb.WorkRequest{Heartbeat: &pb.Heartbeat{}})
 		if len(f.AssignTasks)+len(f.CancelTasks) > 0 || f.Drain != nil {
 			return f
 		}

@@ -22,7 +22,7 @@ func queued(id string) *task.Record { return storetest.Full(id, task.Queued) }
 // written before is there, whatever happened to what was not synced.
 func TestPowerIsLost(t *testing.T) {
 	fs := vfs.NewCrashableMem()
-	s := open(t, "data", fs)
+	s := open(t, "var/lib/data", fs)
 	want := map[string]*task.Record{}
 	for n := range 20 {
 		a, b := fmt.Sprintf("t-%02d", n), fmt.Sprintf("t-%02d", n-1)
@@ -37,7 +37,7 @@ func TestPowerIsLost(t *testing.T) {
 			changes = append(changes, task.Change{Forget: "t-03"})
 		}
 		storetest.Write(t, s, changes...)
-		after := open(t, "data", fs.CrashClone(vfs.CrashCloneCfg{}))
+		after := open(t, "var/lib/data", fs.CrashClone(vfs.CrashCloneCfg{}))
 		for id, r := range want {
 			storetest.Want(t, after, id, r)
 		}

@@ -74,7 +74,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	if err := o.FS.MkdirAll(dir, 0o700); err != nil {
+	if err := makeDirectory(o.FS, dir); err != nil {
 		return nil, fmt.Errorf("make the data directory %s: %w", dir, err)
 	}
 	lock, err := o.FS.Lock(o.FS.PathJoin(dir, "LOCK"))
@@ -88,6 +88,31 @@ func Open(dir string, o Options) (*Store, error) {
 	}
 	s.current.Store(in)
 	return s, nil
+}
+
+// makeDirectory makes dir and what is missing above it, so that a loss of power
+// does not undo it.
+func makeDirectory(fs vfs.FS, dir string) error {
+	var missing []string
+	for d := dir; ; d = fs.PathDir(d) {
+		if _, err := fs.Stat(d); err == nil || d == fs.PathDir(d) {
+			break
+		}
+		missing = append(missing, d)
+	}
+	if err := fs.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	for _, d := range missing {
+		parent, err := fs.OpenDir(fs.PathDir(d))
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(parent.Sync(), parent.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func lockError(dir string, err error) error {

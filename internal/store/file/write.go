@@ -65,19 +65,20 @@ type writer struct {
 	s  *Store
 	in *instance
 	b  *pebble.Batch
-	// ended are the keys of tasks that this Write has ended so far, by id; kept
-	// only when something in it has to know.
-	ended map[string]keyPair
-	dec   decoder
+	// seen are the keys of tasks that this Write has set so far, by id; kept only
+	// when something in it has to know.
+	seen map[string]keyPair
+	dec  decoder
 }
 
-// keyPair is what a finished task has beside its result and content.
+// keyPair is what a finished task has beside its result and content; both are
+// empty for one that is not finished.
 type keyPair struct{ done, forget []byte }
 
 func (w *writer) write(changes []task.Change) error {
 	for i := range changes {
 		if w.mustLook(&changes[i]) {
-			w.ended = map[string]keyPair{}
+			w.seen = map[string]keyPair{}
 			break
 		}
 	}
@@ -157,6 +158,7 @@ func (w *writer) record(c *task.Change) error {
 	if r.State.Terminal() {
 		return w.finish(c)
 	}
+	w.note(r.ID, nil, nil)
 	w.s.key = appendKey(w.s.key[:0], unfinishedPrefix, r.ID)
 	w.s.value = appendRecord(w.s.value[:0], r, false)
 	return w.b.Set(w.s.key, w.s.value, nil)
@@ -190,56 +192,64 @@ func (w *writer) finish(c *task.Change) error {
 }
 
 func (w *writer) note(id string, done, forget []byte) {
-	if w.ended != nil {
-		w.ended[id] = keyPair{append([]byte(nil), done...), append([]byte(nil), forget...)}
+	if w.seen != nil {
+		w.seen[id] = keyPair{append([]byte(nil), done...), append([]byte(nil), forget...)}
 	}
 }
 
 // wipe deletes all keys of a task but its content, wherever they are: on disk,
-// or earlier in this Write.
+// or earlier in this Write. Unless there is a doubt, a task is in one place
+// only.
 func (w *writer) wipe(id string) error {
-	if err := w.delete(unfinishedPrefix, id); err != nil {
-		return err
-	}
+	keys, seen := w.seen[id]
+	_, unsure := w.s.unsure[id]
+	found := false
 	for _, state := range finishedStates {
-		w.s.key = appendFinishedKey(w.s.key[:0], state, id)
-		v, closer, err := w.in.db.Get(w.s.key)
-		if errors.Is(err, pebble.ErrNotFound) {
-			continue
-		}
+		there, err := w.wipeFinished(state, id)
 		if err != nil {
-			return err
-		}
-		old := task.Record{Task: task.Task{ID: id}}
-		apart, err := w.dec.record(v, &old, unlisted)
-		if err = errors.Join(err, closer.Close()); err != nil {
 			return fmt.Errorf("task %s: %w", id, err)
 		}
-		if err := w.drop(keyPair{w.s.key, appendForgetKey(w.s.value[:0], old.ForgetAt, id)}); err != nil {
-			return err
-		}
-		if apart {
-			if err := w.delete(resultPrefix, id); err != nil {
-				return err
-			}
+		if found = found || there; found && !seen && !unsure {
+			return nil
 		}
 	}
-	keys, ok := w.ended[id]
-	if !ok {
-		return nil
+	if err := w.delete(unfinishedPrefix, id); err != nil || !seen {
+		return err
 	}
-	delete(w.ended, id)
+	delete(w.seen, id)
 	if err := w.drop(keys); err != nil {
 		return err
 	}
 	return w.delete(resultPrefix, id)
 }
 
-func (w *writer) drop(k keyPair) error {
-	if err := w.b.Delete(k.done, nil); err != nil || len(k.forget) == 0 {
+// wipeFinished deletes the task's keys if it is on disk with this state.
+func (w *writer) wipeFinished(state task.State, id string) (there bool, err error) {
+	w.s.key = appendFinishedKey(w.s.key[:0], state, id)
+	old, apart := task.Record{Task: task.Task{ID: id}}, false
+	there, err = w.in.value(w.s.key, func(v []byte) (err error) {
+		apart, err = w.dec.record(v, &old, unlisted)
 		return err
+	})
+	if err != nil || !there {
+		return false, err
 	}
-	return w.b.Delete(k.forget, nil)
+	if err := w.drop(keyPair{w.s.key, appendForgetKey(w.s.value[:0], old.ForgetAt, id)}); err != nil || !apart {
+		return true, err
+	}
+	return true, w.delete(resultPrefix, id)
+}
+
+func (w *writer) drop(k keyPair) error {
+	for _, key := range [][]byte{k.done, k.forget} {
+		if len(key) == 0 {
+			continue
+		}
+		if err := w.b.Delete(key, nil); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (w *writer) delete(prefix, id string) error {

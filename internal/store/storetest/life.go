@@ -110,9 +110,12 @@ func oneWrite(t T, b Backend) {
 		New(Full("b", task.Queued)), Later(Full("b", task.Failed), task.Queued), task.Change{Forget: "b"},
 		New(Full("c", task.Queued)), Later(Full("c", task.Failed), task.Queued), Later(Full("c", task.Queued), task.Failed),
 		New(Full("d", task.Queued)), task.Change{Forget: "d"}, New(Small("d", task.Queued)))
+	// Finished before this write, and retried and forgotten within it.
+	Write(t, b, New(Full("e", task.Failed)))
+	Write(t, b, Later(Full("e", task.Queued), task.Failed), task.Change{Forget: "e"})
 	wantForgettable(t, b, "a")
 	wantList(t, b, task.Query{}, "d", "c", "a")
-	check(t, b, map[string]*task.Record{"a": done, "b": nil, "c": Full("c", task.Queued), "d": Small("d", task.Queued)})
+	check(t, b, map[string]*task.Record{"a": done, "b": nil, "e": nil, "c": Full("c", task.Queued), "d": Small("d", task.Queued)})
 }
 
 func twice(t T, b Backend) {

@@ -14,6 +14,9 @@ func (s *State) Find(id string) (Ref, bool) {
 	return Ref{}, false
 }
 
+// Live reports whether ref names a task that is in the tables.
+func (s *State) Live(ref Ref) bool { return s.entry(ref) != nil }
+
 // Knows reports whether any task of that id is in the tables.
 func (s *State) Knows(id string) bool { return s.byID[id] != nil }
 

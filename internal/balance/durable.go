@@ -133,8 +133,9 @@ func (s *State) makeAbsent(e *entry) {
 func (s *State) StoreDown() { s.storeDown = true }
 
 // Unwritten says that the changes could not be written. New tasks are taken out as if
-// they had never come, and what is to be forgotten of them in the store is
-// returned; the changes of all others will be among the next ones.
+// they had never come: whoever waits for one is told by a Finish, any other
+// Finish of it that is still held must be dropped (see Live), and what is to be
+// forgotten of them in the store is returned; the changes of all others will be among the next ones.
 func (s *State) Unwritten(now time.Time, changes []task.Change) (forget []string) {
 	for i := range changes {
 		r := changes[i].Record
@@ -180,6 +181,9 @@ func (s *State) revoke(now time.Time, e *entry) {
 	s.durables--
 	s.resident -= e.residentBytes()
 	e.state = task.None
+	s.effects = append(s.effects, Effect{Kind: Finish, Ref: e.ref, TaskID: e.task.ID, Outcome: task.Outcome{
+		State: task.Cancelled, Failure: &task.Failure{Reason: task.CancelStore, Message: "it could not be written to disk"},
+	}})
 	s.free(e)
 	if a != nil {
 		ses := a.session

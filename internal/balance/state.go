@@ -235,7 +235,7 @@ func (s *State) function(name string) *function {
 // forget drops a function that nobody offers and nobody waits for, so that
 // names cost memory only while they are in use.
 func (s *State) forget(f *function) {
-	if f.sessions == 0 && f.tasks == 0 && !f.paused {
+	if f.sessions == 0 && f.tasks == 0 && !f.paused && s.functions[f.name] == f {
 		delete(s.functions, f.name)
 	}
 }

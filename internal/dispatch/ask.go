@@ -16,10 +16,13 @@ func (d *Dispatcher) Task(ctx context.Context, id string) (*task.Record, error) 
 	if ref, ok := d.state.Find(id); ok {
 		live = d.state.Record(ref)
 	}
+	storeErr := d.storeErr
 	d.mu.Unlock()
 	switch {
 	case live == nil:
 		return d.stored(ctx, id)
+	case live.State.Terminal() && storeErr != nil:
+		return nil, &StoreError{storeErr}
 	case live.State.Terminal(): // not on disk yet, so nobody has been told
 		return d.WaitTask(ctx, id)
 	case live.Payload == nil && live.Metadata == nil:

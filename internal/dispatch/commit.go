@@ -192,6 +192,9 @@ func (d *Dispatcher) uncommitted(g *group, changes []task.Change, err error) {
 		late := d.state.Changes(nil)
 		d.state.Unwritten(now, late) // never written: there is nothing to forget
 	}
+	next.effects = slices.DeleteFunc(next.effects, func(e balance.Effect) bool {
+		return e.Kind == balance.Finish && !d.state.Live(e.Ref)
+	})
 	for _, f := range failed {
 		f.err = err
 		close(f.done)

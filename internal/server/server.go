@@ -127,8 +127,8 @@ func (s *Server) closePorts() error {
 
 // Close lets go of a Server that is not run.
 func (s *Server) Close() error {
+	s.dispatch.Close() // first, so that what runs is left to its workers
 	s.rpc.Close()
-	s.dispatch.Close()
 	return errors.Join(s.endStore(), s.closePorts())
 }
 

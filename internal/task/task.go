@@ -146,4 +146,5 @@ const (
 	CancelAttemptTimeout = "ATTEMPT_TIMEOUT"
 	CancelSuperseded     = "SUPERSEDED"
 	CancelShutdown       = "SHUTDOWN"
+	CancelStore          = "STORE_UNAVAILABLE"
 )

@@ -154,12 +154,28 @@ func (s *Store) live() (*instance, error) {
 		s.current.Store(nil)
 		old.abandon()
 	}
-	in, err := openInstance(s.o.FS, s.dir, s.o.Log)
+	in, err := (*instance)(nil), s.tryDisk()
+	if err == nil {
+		in, err = openInstance(s.o.FS, s.dir, s.o.Log)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open the data directory %s again: %w", s.dir, err)
 	}
 	s.current.Store(in)
 	return in, nil
+}
+
+// tryDisk writes a file and syncs it, as the database is about to. A database
+// that dies while it is opened takes memory with it, so while the disk fails
+// none is opened.
+func (s *Store) tryDisk() error {
+	name := s.o.FS.PathJoin(s.dir, "probe")
+	f, err := s.o.FS.Create(name, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write([]byte("probe"))
+	return errors.Join(err, f.Sync(), f.Close(), s.o.FS.Remove(name))
 }
 
 // read returns an instance whose reading lock is held; the caller unlocks it.

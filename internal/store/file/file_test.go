@@ -8,6 +8,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"go.uber.org/goleak"
 
 	"reparto/internal/store/storetest"
 )
@@ -24,6 +25,7 @@ func open(t testing.TB, dir string, fs vfs.FS) *Store {
 }
 
 func TestPromise(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	for _, c := range storetest.Cases {
 		t.Run(c.Name, func(t *testing.T) {
 			fs := vfs.NewMem()

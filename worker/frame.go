@@ -49,8 +49,9 @@ func (f *frame) empty() bool {
 }
 
 // take moves answers into the frame, as many as are there and fit, then progress
-// of what still runs. What was taken is held no more: once it is on the wire the
-// balancer may give out the slot before the writer is back.
+// of what still runs. What was taken takes no room any more: once it is on the
+// wire the balancer may give out the slot before the writer is back. It is kept
+// until it is acknowledged, where the balancer does that.
 func (p *pool) take(f *frame, lim limits) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -69,6 +70,9 @@ func (p *pool) take(f *frame, lim limits) {
 		}
 		p.finished.remove(j)
 		delete(p.held, j.answer.Token)
+		if p.keeps {
+			p.sent[j.answer.Token] = j
+		}
 		f.jobs = append(f.jobs, j)
 		f.pb.TaskResults = append(f.pb.TaskResults, &j.answer)
 	}
@@ -82,6 +86,7 @@ func (p *pool) putBack(f *frame) {
 	later := p.finished
 	p.finished = list{}
 	for _, j := range f.jobs {
+		delete(p.sent, j.answer.Token)
 		p.held[j.answer.Token] = j
 		p.finished.push(j)
 	}

@@ -13,7 +13,7 @@ import (
 
 // pool holds every job of a Run, in all its sessions, and the goroutines that
 // run them. A job is waiting for a goroutine, then running, then finished and
-// waiting to be sent; when its answer is being sent it is the pool's no more.
+// waiting to be sent; then sent, and kept until the balancer has acknowledged it.
 type pool struct {
 	handlers  Handlers
 	values    context.Context // what handlers see of Run's context, but its end
@@ -27,7 +27,9 @@ type pool struct {
 	left chan struct{}
 
 	mu       sync.Mutex
-	held     map[uint64]*job // by token
+	held     map[uint64]*job // by token, until they are sent
+	sent     map[uint64]*job // by token, until they are acknowledged
+	keeps    bool            // the balancer acknowledges what it is sent
 	waiting  list
 	finished list
 	news     []*job // those with progress to tell
@@ -48,7 +50,7 @@ type pool struct {
 func newPool(values context.Context, h Handlers, o *Options, abandoned func(error)) *pool {
 	p := &pool{
 		handlers: h, values: values, log: o.Log, slots: o.Slots, capacity: o.Slots + o.Prefetch, abandoned: abandoned,
-		ready: make(chan struct{}, 1), left: make(chan struct{}, 1), held: map[uint64]*job{},
+		ready: make(chan struct{}, 1), left: make(chan struct{}, 1), held: map[uint64]*job{}, sent: map[uint64]*job{},
 	}
 	p.work.L = &p.mu
 	return p
@@ -239,27 +241,77 @@ func (p *pool) cancelAll(cause error) {
 	}
 }
 
+// maxClaims is how many claims a registration may hold.
+const maxClaims = 131072
+
 // claims lists what an earlier session has left here, as many as fit into
-// maxBytes. The balancer counts the others as lost.
-func (p *pool) claims(maxBytes int) (jobs []*pb.RunningTask, left int) {
+// maxBytes, and how many of them still run. The balancer counts the others as
+// lost.
+func (p *pool) claims(maxBytes int) (jobs []*pb.RunningTask, running, left int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for token, j := range p.held {
-		maxBytes -= len(j.answer.TaskId) + 32
-		if maxBytes < 0 || len(jobs) == p.capacity {
-			break
+	claim := func(j *job) bool {
+		over := j.state == finished
+		maxBytes -= len(j.answer.TaskId) + 34
+		if maxBytes < 0 || len(jobs) == maxClaims {
+			return false
 		}
-		jobs = append(jobs, &pb.RunningTask{TaskId: j.answer.TaskId, Attempt: j.answer.Attempt, Token: token})
+		if !over {
+			if running == p.capacity {
+				return true // there may be room for what takes no slot
+			}
+			running++
+		}
+		jobs = append(jobs, &pb.RunningTask{TaskId: j.answer.TaskId, Attempt: j.answer.Attempt, Token: j.answer.Token, Finished: over})
+		return true
 	}
-	return jobs, len(p.held) - len(jobs)
+	for _, set := range []map[uint64]*job{p.sent, p.held} {
+		for _, j := range set {
+			if !claim(j) {
+				break
+			}
+		}
+	}
+	return jobs, running, len(p.held) + len(p.sent) - len(jobs)
 }
 
-// count tells how many jobs are held, and how many of them no handler has
-// finished yet.
+// registered begins a session: what an earlier one has sent and was not
+// acknowledged goes out again, before anything else.
+func (p *pool) registered(acknowledges bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.keeps = acknowledges
+	later := p.finished
+	p.finished = list{}
+	for token, j := range p.sent {
+		p.held[token] = j
+		p.finished.push(j)
+	}
+	clear(p.sent)
+	for j := later.pop(); j != nil; j = later.pop() {
+		p.finished.push(j)
+	}
+	p.signal()
+}
+
+// acked lets go of answers that the balancer has safely taken.
+func (p *pool) acked(tokens []uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, token := range tokens {
+		delete(p.sent, token)
+	}
+	if len(p.sent) == 0 {
+		p.signal() // the writer may be waiting to close
+	}
+}
+
+// count tells how many jobs are held, those that were sent and not acknowledged
+// included, and how many no handler has finished yet.
 func (p *pool) count() (held, unfinished int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.held), p.running + p.waiting.len
+	return len(p.held) + len(p.sent), p.running + p.waiting.len
 }
 
 // close makes goroutines leave as soon as they have no job.

@@ -193,14 +193,14 @@ func TestClaimsThatDoNotFitAreLeftOut(t *testing.T) {
 	for token := range uint64(50) {
 		p.held[token] = newJob(p, assignment("f", token), time.Now())
 	}
-	if claims, left := p.claims(1 << 20); len(claims) != 50 || left != 0 {
+	if claims, _, left := p.claims(1 << 20); len(claims) != 50 || left != 0 {
 		t.Errorf("listed %d, left out %d", len(claims), left)
 	}
-	claims, left := p.claims(1000)
+	claims, _, left := p.claims(1000)
 	if size := sizeOf(claims); len(claims) == 0 || len(claims)+left != 50 || size > 1000 {
 		t.Errorf("listed %d in %d bytes, left out %d", len(claims), size, left)
 	}
-	if claims, left := p.claims(-1); len(claims) != 0 || left != 50 {
+	if claims, _, left := p.claims(-1); len(claims) != 0 || left != 50 {
 		t.Errorf("listed %d, left out %d", len(claims), left)
 	}
 }

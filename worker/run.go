@@ -40,6 +40,8 @@ type runner struct {
 	functions []string
 	// maxMessage is what the balancer took last time, in bytes.
 	maxMessage int
+	// leave ends the Run as the end of its ctx does.
+	leave context.CancelFunc
 }
 
 func (o Options) run(ctx context.Context, conn grpc.ClientConnInterface, h Handlers) error {
@@ -52,6 +54,8 @@ func (o Options) run(ctx context.Context, conn grpc.ClientConnInterface, h Handl
 		conn: conn, opt: o, log: o.Log, pool: newPool(values, maps.Clone(h), &o, giveUp),
 		functions: slices.Sorted(maps.Keys(h)), maxMessage: defaultMaxMessage,
 	}
+	ctx, r.leave = context.WithCancel(ctx)
+	defer r.leave()
 	if c, ok := conn.(interface{ Target() string }); ok {
 		r.address = c.Target()
 	}

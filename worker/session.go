@@ -39,6 +39,7 @@ type session struct {
 	closed   chan struct{}
 	lastSent atomic.Int64 // nanoseconds since started
 
+	leave          func() // ends the Run in good order
 	heard          time.Time
 	reconnectAfter time.Duration
 }
@@ -113,6 +114,8 @@ func (r *runner) open(ctx context.Context, s *session, openBy time.Time) (*pb.Wo
 		s.interval = time.Duration(min(ms, math.MaxInt64/silentAfter/int64(time.Millisecond))) * time.Millisecond
 	}
 	s.started = time.Now()
+	r.pool.registered(ack.GetAcknowledgesResults())
+	s.leave = r.leave
 	r.registered(ack)
 	return first, nil
 }
@@ -140,12 +143,12 @@ func (r *runner) register(ctx context.Context, s *session) (*pb.WorkResponse, er
 	}
 	r.log.Info("connected", "address", r.address)
 	slots := r.pool.capacity
-	claims, left := r.pool.claims(max(r.maxMessage-registerBytes, r.maxMessage/2))
+	claims, running, left := r.pool.claims(max(r.maxMessage-registerBytes, r.maxMessage/2))
 	if left > 0 {
 		r.log.Warn("too many tasks still run to list them all; those left out count as lost", "left_out", left)
 	}
 	if ctx.Err() != nil { // nothing new, please
-		slots = max(1, len(claims))
+		slots = max(1, running)
 	}
 	r.log.Debug("registering")
 	err := s.stream.Send(&pb.WorkRequest{Register: &pb.Register{
@@ -282,11 +285,18 @@ func (s *session) handle(f *pb.WorkResponse) error {
 			return err
 		}
 	}
+	if tokens := f.GetAckedTokens(); len(tokens) > 0 {
+		s.pool.acked(tokens)
+	}
 	for _, c := range f.GetCancelTasks() {
 		s.pool.cancel(c.GetToken(), c.GetReason())
 	}
 	if d := f.GetDrain(); d != nil {
 		s.reconnectAfter = time.Duration(min(max(d.GetReconnectAfterMs(), 0), maxReconnectAfter.Milliseconds())) * time.Millisecond
+		if d.GetLeave() {
+			s.log.Info("asked to leave by the balancer")
+			s.leave()
+		}
 		s.finishing.Store(true)
 		s.pool.signal()
 	}

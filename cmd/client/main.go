@@ -22,8 +22,10 @@ func newCommand() *cobra.Command {
 		Use:   "client",
 		Short: "Have work done by the workers of a balancer",
 		Example: `  client submit sum 1,2,3,4,5
+  client wait $(client enqueue sum 1,2,3,4,5)
   client submit --help`,
 	}
-	c.AddCommand(newSubmit())
+	c.AddCommand(newSubmit(), newEnqueue(), newWait(), newGet(), newList(), newCancel(), newRetry(), newExplain(),
+		newWorkers(), newFunctions(), newPause(), newResume(), newDrain())
 	return c
 }

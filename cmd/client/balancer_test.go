@@ -15,6 +15,7 @@ import (
 	"reparto/internal/dispatch"
 	"reparto/internal/functions"
 	"reparto/internal/rpc"
+	"reparto/internal/store/memory"
 	"reparto/worker"
 )
 
@@ -29,7 +30,7 @@ type balancer struct {
 // built-in functions.
 func startBalancer(t *testing.T, handlers worker.Handlers) *balancer {
 	t.Helper()
-	d, err := dispatch.Open(dispatch.Options{})
+	d, err := dispatch.Open(dispatch.Options{Store: memory.New()})
 	if err != nil {
 		t.Fatal(err)
 	}

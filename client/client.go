@@ -32,11 +32,12 @@ const (
 	window     = 1 << 20
 )
 
-// Client submits tasks. All methods may be called concurrently.
+// Client submits and enqueues tasks. All methods may be called concurrently.
 type Client struct {
 	opt    options
 	target string
 	stub   pb.TaskServiceClient
+	admin  pb.AdminServiceClient
 	owned  io.Closer // the connection that Dial made
 
 	wake    chan struct{} // ends the sleep of the runner or the writer
@@ -46,6 +47,8 @@ type Client struct {
 	telling sync.WaitGroup
 	watches sync.WaitGroup // functions that wait for the end of a context
 	closing sync.Once
+
+	batches batches // of Enqueue
 
 	mu      sync.Mutex
 	closed  bool
@@ -124,7 +127,7 @@ func New(conn grpc.ClientConnInterface, opts ...Option) *Client {
 
 func newClient(conn grpc.ClientConnInterface, o options) *Client {
 	return &Client{
-		opt: o, stub: pb.NewTaskServiceClient(conn), room: room{bound: o.maxInFlight},
+		opt: o, stub: pb.NewTaskServiceClient(conn), admin: pb.NewAdminServiceClient(conn), room: room{bound: o.maxInFlight},
 		wake: make(chan struct{}, 1), hurry: make(chan struct{}, 1), finish: make(chan struct{}, 1),
 	}
 }
@@ -147,6 +150,7 @@ func (c *Client) close() error {
 	if stop != nil {
 		stop()
 	}
+	c.batches.close(c)
 	c.running.Wait() // now nothing more comes from the balancer
 	c.failAll(func(k *call) error { return c.errClosed(k.task.ID) })
 	c.watches.Wait()

@@ -25,5 +25,5 @@ func openStore(name string, log *slog.Logger) (dispatch.Store, func() error, err
 	case technology == "memory" && named && where == "":
 		return memory.New(), func() error { return nil }, nil
 	}
-	return nil, nil, fmt.Errorf("store %q: want file:DIRECTORY, such as file:reparto-data, or memory:", name)
+	return nil, nil, fmt.Errorf("store %q: want file:DIRECTORY, such as file:reparto-data, or memory: for none", name)
 }

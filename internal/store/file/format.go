@@ -45,7 +45,7 @@ func upgrade(db *pebble.DB, from uint64) error {
 		return errors.New("this balancer does not know how; use the one that wrote it")
 	}
 	b := db.NewBatch()
-	defer b.Close()
+	defer func() { _ = b.Close() }() // nothing that matters fails after the commit
 	if err := step(db, b); err != nil {
 		return err
 	}

@@ -59,7 +59,9 @@ func startReal(t *testing.T) *real {
 	wg.Go(func() {
 		_ = worker.Run(ctx, r.conn, worker.Handlers{
 			"echo": func(_ context.Context, t worker.Task) ([]byte, error) { return t.Payload, nil },
-			"bad":  func(context.Context, worker.Task) ([]byte, error) { return nil, worker.Fail("BAD", errors.New("no good")) },
+			"bad": func(context.Context, worker.Task) ([]byte, error) {
+				return nil, worker.Fail("BAD", errors.New("no good"))
+			},
 		}, worker.Options{ID: "w", DrainTimeout: time.Second})
 	})
 	t.Cleanup(func() {

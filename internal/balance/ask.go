@@ -34,7 +34,7 @@ func (s *State) Record(ref Ref) *task.Record {
 // ForgetKept drops the outcome that is kept for a client that repeats a task, so
 // that the task may be brought back from the store.
 func (s *State) ForgetKept(id string) {
-	if e := s.byID[id]; e != nil && !e.keptUntil.IsZero() {
+	if e := s.byID[id]; e != nil && !e.keptUntil().IsZero() {
 		s.unkeep(e)
 	}
 }

@@ -26,12 +26,12 @@ func (s *State) Check() error {
 		if err := s.checkEntry(uint32(i), e); err != nil {
 			return fmt.Errorf("task %s (%v): %w", e.task.ID, e.state, err)
 		}
-		if e.d != nil && e.keptUntil.IsZero() {
+		if e.d != nil && e.keptUntil().IsZero() {
 			durables++
 			resident += e.residentBytes()
 		}
 		if e.state.Terminal() {
-			if e.keptUntil.IsZero() {
+			if e.keptUntil().IsZero() {
 				unsettled++
 			} else {
 				over++
@@ -128,7 +128,7 @@ func (s *State) checkEntry(index uint32, e *entry) error {
 		return fmt.Errorf("it is over, but a timer or an attempt still knows it")
 	case !e.state.Terminal() && e.timer == 0:
 		return fmt.Errorf("nothing ends it: it has no timer")
-	case e.state.Terminal() && e.d != nil && e.keptUntil.IsZero() && !e.d.changed && e.d.stored == task.None && e.d.finished.IsZero():
+	case e.state.Terminal() && e.d != nil && e.over == nil:
 		return fmt.Errorf("it is over, and nobody will write that down")
 	case !e.state.Terminal() && s.functions[e.fn.name] != e.fn:
 		return fmt.Errorf("its function was forgotten")

@@ -18,8 +18,6 @@ import (
 // changes that were taken with or after them are written.
 type durable struct {
 	attempts []task.Attempt
-	enqueued time.Time
-	finished time.Time
 	stored   task.State // what the store holds; None before it holds anything
 	changed  bool       // among State.changed
 	absent   bool       // its payload is in the store alone
@@ -67,14 +65,14 @@ func (s *State) Changes(changes []task.Change) []task.Change {
 // record fills in e as it now is.
 func (e *entry) record(r *task.Record) {
 	*r = task.Record{
-		Task: e.task, Seq: e.seq, Enqueued: e.d.enqueued, State: e.state, Due: e.due,
+		Task: e.task, Seq: e.seq, Enqueued: e.accepted, State: e.state, Due: e.due,
 		FailedAttempts: e.failed, LostAttempts: e.lost, Attempts: e.d.attempts,
 	}
 	if e.d.awaited {
 		r.State = task.Running
 	}
 	if e.state.Terminal() {
-		r.Outcome, r.Finished = e.outcome, e.d.finished
+		r.Outcome, r.Finished = e.over.outcome, e.over.finished
 		r.ForgetAt = r.Finished.Add(e.task.Durable.Retention)
 	}
 }
@@ -106,7 +104,7 @@ func (s *State) settled(now time.Time, e *entry) {
 	s.durables--
 	if s.resident -= e.residentBytes(); e.task.OwnID && !e.task.FreshID {
 		e.task.Payload = nil
-		s.keep(now, e, e.outcome)
+		s.keep(now, e, e.over.outcome)
 		return
 	}
 	s.free(e)

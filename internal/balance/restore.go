@@ -23,7 +23,7 @@ func (s *State) Restore(now time.Time, r *task.Record, claimUntil time.Time) Ref
 	s.lastSeq = max(s.lastSeq, r.Seq)
 	e.rank = s.rankOf(&e.task, later(r.Enqueued, r.Durable.RunAt))
 	e.failed, e.lost = r.FailedAttempts, r.LostAttempts
-	e.d = &durable{attempts: r.Attempts, enqueued: r.Enqueued, stored: r.State, absent: r.Payload == nil}
+	e.d = &durable{attempts: r.Attempts, stored: r.State, absent: r.Payload == nil}
 	s.resident += e.residentBytes()
 	for _, a := range r.Attempts {
 		e.attempt = max(e.attempt, a.Number)

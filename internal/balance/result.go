@@ -54,7 +54,7 @@ func (s *State) Result(now time.Time, ses *Session, r *Result) (durable bool) {
 
 // isUnsettled reports whether e is a durable task whose outcome, if it has one,
 // is not known to be on disk.
-func (e *entry) isUnsettled() bool { return e != nil && e.d != nil && e.keptUntil.IsZero() }
+func (e *entry) isUnsettled() bool { return e != nil && e.d != nil && e.keptUntil().IsZero() }
 
 // held finds the assignment that the session holds under a token.
 func (s *State) held(ses *Session, token uint64) *assignment {

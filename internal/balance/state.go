@@ -192,8 +192,7 @@ type entry struct {
 	prev, next *entry // in a queue, or among the kept
 	timer      int
 
-	outcome   task.Outcome // once terminal
-	keptUntil time.Time
+	over *closing // once terminal, of a task that stays in the tables then
 }
 
 type pastAttempt struct {
@@ -201,6 +200,23 @@ type pastAttempt struct {
 	attempt int
 	lost    bool // with its worker, so that the worker may claim it back
 	counted bool // among the task's lost attempts
+}
+
+// closing is what there is of a task that is over: apart from the entry, since of
+// a million entries hardly one has it.
+type closing struct {
+	outcome   task.Outcome
+	finished  time.Time
+	keptUntil time.Time // zero until the outcome is where it belongs
+}
+
+// keptUntil is until when a task that is over is kept for a client that repeats
+// it; zero when it is not.
+func (e *entry) keptUntil() time.Time {
+	if e.over == nil {
+		return time.Time{}
+	}
+	return e.over.keptUntil
 }
 
 // function is a named kind of work: who waits for it and who offers it.
@@ -247,8 +263,8 @@ func (s *State) NextDeadline() (time.Time, bool) {
 	if len(s.timers) > 0 {
 		wake = s.timers[0].wake
 	}
-	if k := s.kept.head; k != nil && (wake.IsZero() || k.keptUntil.Before(wake)) {
-		wake = k.keptUntil
+	if k := s.kept.head; k != nil && (wake.IsZero() || k.keptUntil().Before(wake)) {
+		wake = k.keptUntil()
 	}
 	return wake, !wake.IsZero()
 }
@@ -267,7 +283,7 @@ func (s *State) Tick(now time.Time) {
 			s.timeOut(now, e)
 		}
 	}
-	for k := s.kept.head; k != nil && !k.keptUntil.After(now); k = s.kept.head {
+	for k := s.kept.head; k != nil && !k.keptUntil().After(now); k = s.kept.head {
 		s.unkeep(k)
 	}
 }

@@ -55,7 +55,7 @@ func (s *State) Submit(now time.Time, t *task.Task) (Ref, error) {
 
 // acceptDurable makes a durable task wait for its time, or for a worker.
 func (s *State) acceptDurable(now time.Time, e *entry) {
-	e.d = &durable{enqueued: now}
+	e.d = &durable{}
 	s.durables++
 	s.resident += len(e.task.Payload)
 	if at := e.task.Durable.RunAt; at.After(now) {
@@ -75,8 +75,8 @@ func (s *State) join(e *entry, t *task.Task) (Ref, error) {
 	if t.Durable != nil && e.d == nil { // what was submitted is not on disk
 		return Ref{}, ErrIDConflict
 	}
-	if e.state.Terminal() && e.keptUntil != (time.Time{}) {
-		s.effects = append(s.effects, Effect{Kind: Finish, Ref: e.ref, TaskID: e.task.ID, Outcome: e.outcome})
+	if e.state.Terminal() && !e.keptUntil().IsZero() {
+		s.effects = append(s.effects, Effect{Kind: Finish, Ref: e.ref, TaskID: e.task.ID, Outcome: e.over.outcome})
 	}
 	return e.ref, nil
 }
@@ -240,7 +240,7 @@ func (s *State) finish(now time.Time, e *entry, o task.Outcome, reason string) {
 	s.effects = append(s.effects, Effect{Kind: Finish, Ref: e.ref, TaskID: e.task.ID, Outcome: o, Durable: e.d != nil})
 	s.forget(f)
 	if e.d != nil {
-		e.outcome = o
+		e.over = &closing{outcome: o, finished: now}
 		s.unsettled++
 		s.touch(e)
 		return // it leaves the tables when that is written
@@ -254,7 +254,6 @@ func (s *State) finish(now time.Time, e *entry, o task.Outcome, reason string) {
 
 // overDurable closes the book of a durable task's attempts.
 func (s *State) overDurable(now time.Time, e *entry, o *task.Outcome, reason string) {
-	e.d.finished = now
 	if e.current != nil && o.State != task.Succeeded {
 		f := o.Failure
 		if f == nil {
@@ -283,7 +282,7 @@ func (t *Totals) count(state task.State) {
 
 // keep holds a finished entry for a client that repeats its task.
 func (s *State) keep(now time.Time, e *entry, o task.Outcome) {
-	e.outcome, e.keptUntil = o, now.Add(s.opt.KeepFor)
+	e.over = &closing{outcome: o, finished: now, keptUntil: now.Add(s.opt.KeepFor)}
 	e.task.Payload, e.task.Metadata, e.fn = nil, nil, nil
 	e.bytes = o.Bytes()
 	s.kept.pushBack(e)

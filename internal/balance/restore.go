@@ -18,6 +18,7 @@ func (s *State) Restore(now time.Time, r *task.Record, claimUntil time.Time) Ref
 		e.task.Priority = task.DefaultPriority
 	}
 	e.fn = s.function(r.Function)
+	e.task.Function = e.fn.name // one string for all
 	e.fn.tasks++
 	e.accepted, e.seq = r.Enqueued, r.Seq
 	s.lastSeq = max(s.lastSeq, r.Seq)

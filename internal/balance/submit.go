@@ -31,6 +31,7 @@ func (s *State) Submit(now time.Time, t *task.Task) (Ref, error) {
 	}
 	e := s.newEntry()
 	e.task, e.fn, e.bytes, e.accepted = *t, f, bytes, now
+	e.task.Function = f.name // one string for all
 	if t.Priority == 0 {
 		e.task.Priority = task.DefaultPriority
 	}

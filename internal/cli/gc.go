@@ -16,12 +16,13 @@ import (
 // for some 13 MB. But GOGC=400 also lets a heap of 2 GiB grow to 10. A memory
 // limit would stop that by collecting without end once what is in use nears the
 // limit, at half of all CPU. So the percentage follows what is in use, after
-// each collection, and is never below Go's own 100: nothing can thrash.
+// each collection, and is never below 50: nothing can thrash, and a
+// million tasks that wait stay under 1 GiB.
 //
 //	in use          garbage before the next collection
 //	up to 64 MiB    400 %
-//	to 256 MiB      256 MiB
-//	beyond          100 %, as without TuneGC
+//	to 512 MiB      256 MiB
+//	beyond          50 %
 //
 // So it costs at most 192 MiB more memory than Go would take by itself.
 func TuneGC() {
@@ -43,7 +44,7 @@ func usersWord() bool { return os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT"
 
 const (
 	maxGCPercent = 400
-	minGCPercent = 100
+	minGCPercent = 50
 	garbageRoom  = 256 << 20 // bytes
 )
 

@@ -11,7 +11,7 @@ import (
 func TestGCPercentFollowsWhatIsInUse(t *testing.T) {
 	const mib = 1 << 20
 	for inUse, want := range map[uint64]int{
-		0: 400, 1: 400, 4 * mib: 400, 64 * mib: 400, 128 * mib: 200, 255 * mib: 100, 256 * mib: 100, 257 * mib: 100, 1 << 40: 100,
+		0: 400, 1: 400, 4 * mib: 400, 64 * mib: 400, 128 * mib: 200, 255 * mib: 100, 256 * mib: 100, 257 * mib: 99, 512 * mib: 50, 1 << 40: 50,
 	} {
 		if got := gcPercent(inUse); got != want {
 			t.Errorf("%d bytes in use: %d %%, want %d", inUse, got, want)

@@ -90,7 +90,7 @@ func addFlags(cmd *cobra.Command, o *server.Options) *cli.Log {
 	f.IntVar(&b.MaxFunctionQueuedBytes, "max-function-queued-bytes", 256<<20, "bytes that may wait for one function")
 	f.IntVar(&b.MaxBytes, "max-bytes", 1<<30, "bytes of all tasks that wait or run")
 	f.IntVar(&b.MaxDurableTasks, "max-durable-tasks", 2_000_000, "durable tasks without an outcome")
-	f.IntVar(&b.MaxResident, "max-resident", 64<<20, "bytes of durable tasks' payloads in memory; the others are read from disk in their turn")
+	f.IntVar(&b.MaxResident, "max-resident", 32<<20, "bytes of durable tasks' payloads in memory; the others are read from disk in their turn")
 	f.DurationVar(&b.Aging, "priority-aging", time.Minute, "what a step of priority is worth in time of waiting")
 	f.DurationVar(&b.Backoff, "backoff", 100*time.Millisecond, "wait before the next attempt after the first that failed; it doubles with each further one")
 	f.DurationVar(&b.MaxBackoff, "max-backoff", 10*time.Second, "longest such wait")

@@ -124,7 +124,7 @@ func (s *State) checkEntry(index uint32, e *entry) error {
 		return fmt.Errorf("current assignment is %v", e.current)
 	case e.current != nil && (e.current.entry != e || e.current.session.index < 0):
 		return fmt.Errorf("its assignment belongs to another task or to a session that has left")
-	case e.state.Terminal() && (e.timer != 0 || len(e.late) > 0):
+	case e.state.Terminal() && (e.timer != 0 || len(e.late()) > 0):
 		return fmt.Errorf("it is over, but a timer or an attempt still knows it")
 	case !e.state.Terminal() && e.timer == 0:
 		return fmt.Errorf("nothing ends it: it has no timer")
@@ -133,7 +133,7 @@ func (s *State) checkEntry(index uint32, e *entry) error {
 	case !e.state.Terminal() && s.functions[e.fn.name] != e.fn:
 		return fmt.Errorf("its function was forgotten")
 	}
-	for _, a := range e.late {
+	for _, a := range e.late() {
 		if a.entry != e || a.session == nil || !a.told {
 			return fmt.Errorf("late attempt %d is not its own", a.attempt)
 		}
@@ -192,7 +192,7 @@ func (s *State) checkSession(ses *Session) error {
 			return fmt.Errorf("assignment %d of %s is not its own", a.attempt, a.taskID)
 		case s.held(ses, a.token) != a:
 			return fmt.Errorf("token %x does not lead to the assignment of %s", a.token, a.taskID)
-		case a.entry != nil && a.entry.current != a && !slices.Contains(a.entry.late, a):
+		case a.entry != nil && a.entry.current != a && !slices.Contains(a.entry.late(), a):
 			return fmt.Errorf("its assignment of %s belongs to a task that does not know it", a.taskID)
 		case a.entry == nil && !a.told:
 			return fmt.Errorf("was never told that nobody wants %s any more", a.taskID)

@@ -172,7 +172,7 @@ func (s *State) revoke(now time.Time, e *entry) {
 		f.tasks--
 	}
 	e.current = nil
-	for _, l := range e.late {
+	for _, l := range e.late() {
 		l.entry = nil
 	}
 	s.timers.remove(e)

@@ -28,7 +28,7 @@ func (s *State) Restore(now time.Time, r *task.Record, claimUntil time.Time) Ref
 	s.resident += e.residentBytes()
 	for _, a := range r.Attempts {
 		e.attempt = max(e.attempt, a.Number)
-		e.past = append(e.past, pastAttempt{token: a.Token, attempt: a.Number})
+		e.addPast(pastAttempt{token: a.Token, attempt: a.Number})
 	}
 	s.byID[e.task.ID] = e
 	s.byIDPeak = max(s.byIDPeak, len(s.byID))
@@ -39,8 +39,8 @@ func (s *State) Restore(now time.Time, r *task.Record, claimUntil time.Time) Ref
 		s.schedule(e, r.Due)
 	case task.Running:
 		e.d.awaited = true
-		if n := len(e.past); n > 0 {
-			e.past[n-1].lost = true
+		if past := e.past(); len(past) > 0 {
+			past[len(past)-1].lost = true
 		}
 		s.schedule(e, claimUntil)
 	default:

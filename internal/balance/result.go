@@ -67,7 +67,9 @@ func (s *State) held(ses *Session, token uint64) *assignment {
 }
 
 func (e *entry) forgetLate(a *assignment) {
-	e.late = slices.DeleteFunc(e.late, func(l *assignment) bool { return l == a })
+	if e.earlier != nil {
+		e.earlier.late = slices.DeleteFunc(e.earlier.late, func(l *assignment) bool { return l == a })
+	}
 }
 
 // answerLate takes the answer of an attempt that has gone by.
@@ -175,7 +177,7 @@ func (s *State) timeOut(now time.Time, e *entry) {
 	a := e.current
 	worker := a.session.WorkerID
 	e.goneBy(a.token, a.attempt, false)
-	e.late = append(e.late, a)
+	e.addLate(a)
 	e.current = nil
 	s.stop(a, task.CancelAttemptTimeout)
 	f := &task.Failure{

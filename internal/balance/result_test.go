@@ -66,8 +66,8 @@ func TestClaimsMakeGoodOneLossEach(t *testing.T) {
 	now = now.Add(10 * time.Second)
 	s.Tick(now) // out of time
 	rejoin()
-	if e := s.byID["t"]; e.state != task.Scheduled || e.lost != 0 || len(e.past) != 1 {
-		t.Errorf("claimed after its time: %v, %d lost, %d past attempts", e.state, e.lost, len(e.past))
+	if e := s.byID["t"]; e.state != task.Scheduled || e.lost != 0 || len(e.past()) != 1 {
+		t.Errorf("claimed after its time: %v, %d lost, %d past attempts", e.state, e.lost, len(e.past()))
 	}
 	if err := s.Check(); err != nil {
 		t.Error(err)

@@ -182,7 +182,7 @@ func (s *State) claim(now time.Time, ses *Session) {
 			s.run(e, a)
 		default: // a later attempt is due or runs; this one may still be faster
 			a.entry, a.function, a.durable = e, e.fn.name, e.d != nil
-			e.late = append(e.late, a)
+			e.addLate(a)
 			s.stop(a, task.CancelSuperseded)
 		}
 	}
@@ -195,16 +195,14 @@ func (e *entry) goneBy(token uint64, attempt int, lost bool) {
 		p.lost, p.counted = lost, lost
 		return
 	}
-	e.past = append(e.past, pastAttempt{token, attempt, lost, lost})
+	e.addPast(pastAttempt{token, attempt, lost, lost})
 }
 
 // ran finds an attempt of e that has gone by, or nil.
 func (e *entry) ran(token uint64, attempt int) *pastAttempt {
-	if e == nil {
-		return nil
-	}
-	for i := range e.past {
-		if p := &e.past[i]; p.token == token && p.attempt == attempt {
+	past := e.past()
+	for i := range past {
+		if p := &past[i]; p.token == token && p.attempt == attempt {
 			return p
 		}
 	}

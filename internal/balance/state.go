@@ -60,7 +60,7 @@ type Options struct {
 	MaxDurableTasks int
 	// MaxResident is how many bytes of payloads of durable tasks are held in
 	// memory; what goes beyond is read from the store when its turn comes. Default
-	// 64 MiB.
+	// 32 MiB.
 	MaxResident int
 	// Aging is what a step of priority is worth in time of waiting. Default 1
 	// minute.
@@ -91,7 +91,7 @@ func (o Options) withDefaults() Options {
 	span(&o.KeepFor, time.Minute)
 	span(&o.Aging, time.Minute)
 	def(&o.MaxDurableTasks, 2_000_000)
-	def(&o.MaxResident, 64<<20)
+	def(&o.MaxResident, 32<<20)
 	return o
 }
 
@@ -185,14 +185,50 @@ type entry struct {
 	rank     int64
 	d        *durable // nil for a submitted task
 
-	current *assignment   // while RUNNING
-	late    []*assignment // earlier attempts that still occupy a slot
-	past    []pastAttempt // tokens whose late answer is still good
+	current *assignment // while RUNNING
+	earlier *earlier    // attempts that have gone by; nil before there are any
 
 	prev, next *entry // in a queue, or among the kept
 	timer      int
 
 	over *closing // once terminal, of a task that stays in the tables then
+}
+
+// earlier are a task's attempts that have gone by. Most tasks have none.
+type earlier struct {
+	late []*assignment // those that still occupy a slot
+	past []pastAttempt // tokens whose late answer is still good
+}
+
+// late are the earlier attempts that still occupy a slot.
+func (e *entry) late() []*assignment {
+	if e.earlier == nil {
+		return nil
+	}
+	return e.earlier.late
+}
+
+// past are the attempts whose late answer is still good.
+func (e *entry) past() []pastAttempt {
+	if e == nil || e.earlier == nil {
+		return nil
+	}
+	return e.earlier.past
+}
+
+// addLate and addPast note an attempt that goes by.
+func (e *entry) addLate(a *assignment) {
+	if e.earlier == nil {
+		e.earlier = &earlier{}
+	}
+	e.earlier.late = append(e.earlier.late, a)
+}
+
+func (e *entry) addPast(p pastAttempt) {
+	if e.earlier == nil {
+		e.earlier = &earlier{}
+	}
+	e.earlier.past = append(e.earlier.past, p)
 }
 
 type pastAttempt struct {

@@ -207,8 +207,12 @@ func (s *State) free(e *entry) {
 		s.unused = append(s.unused, e.ref.Index)
 	}
 	if len(s.pool) < maxPool {
-		clear(e.late[:cap(e.late)])
-		*e = entry{late: e.late[:0], past: e.past[:0]}
+		h := e.earlier
+		if h != nil {
+			clear(h.late[:cap(h.late)])
+			*h = earlier{h.late[:0], h.past[:0]}
+		}
+		*e = entry{earlier: h}
 		s.pool = append(s.pool, e)
 	}
 }
@@ -226,10 +230,12 @@ func (s *State) finish(now time.Time, e *entry, o task.Outcome, reason string) {
 		s.disown(e.current, reason)
 		e.current = nil
 	}
-	for _, a := range e.late {
+	for _, a := range e.late() {
 		s.disown(a, task.CancelSuperseded)
 	}
-	e.late = e.late[:0]
+	if e.earlier != nil {
+		e.earlier.late = e.earlier.late[:0]
+	}
 	s.timers.remove(e)
 	if e.d == nil {
 		s.bytes -= e.bytes

@@ -55,7 +55,7 @@ func openInstance(fs vfs.FS, dir string, log *slog.Logger) (*instance, error) {
 }
 
 const (
-	memTable   = 64 << 20 // enough for a second of the largest rate that the disk takes
+	memTable   = 32 << 20 // several seconds of a heavy load; up to three are in memory
 	blockCache = 32 << 20
 )
 

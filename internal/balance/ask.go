@@ -14,6 +14,10 @@ func (s *State) Find(id string) (Ref, bool) {
 	return Ref{}, false
 }
 
+// Accepted counts the tasks that were ever accepted; one that joins another does
+// not count.
+func (s *State) Accepted() uint64 { return s.lastSeq }
+
 // Live reports whether ref names a task that is in the tables.
 func (s *State) Live(ref Ref) bool { return s.entry(ref) != nil }
 

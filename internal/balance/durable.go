@@ -12,7 +12,7 @@ import (
 //
 //	changes := s.Changes(now)      // what must be remembered
 //	err := store.Write(changes)
-//	s.Written(now, changes)        // or s.Unwritten(now, changes)
+//	s.Written(now)                 // or s.Unwritten(now)
 //
 // Effects of durable tasks (Effect.Durable) are carried out only after the
 // changes that were taken with or after them are written.
@@ -40,6 +40,8 @@ func (s *State) Changed() bool { return len(s.changed) > 0 }
 // Changes appends what must be written to those given. Tell Written or Unwritten
 // before the next call, which uses the records again.
 func (s *State) Changes(changes []task.Change) []task.Change {
+	clear(s.writing)
+	s.writing = s.writing[:0]
 	clear(s.records)
 	if s.records = s.records[:0]; cap(s.records) < len(s.changed) {
 		s.records = make([]task.Record, 0, len(s.changed)+len(s.changed)/4)
@@ -52,6 +54,7 @@ func (s *State) Changes(changes []task.Change) []task.Change {
 		s.records = append(s.records, task.Record{})
 		r := &s.records[len(s.records)-1]
 		e.record(r)
+		s.writing = append(s.writing, e)
 		changes = append(changes, task.Change{Record: r, New: e.d.stored == task.None, Was: e.d.stored})
 	}
 	clear(s.changed)
@@ -77,26 +80,26 @@ func (e *entry) record(r *task.Record) {
 	}
 }
 
-// Written says that the changes are on disk. Tasks that are over leave the
-// tables.
-func (s *State) Written(now time.Time, changes []task.Change) {
-	for i := range changes {
-		r := changes[i].Record
-		if r == nil {
+// Written says that what Changes gave out last is on disk. Tasks that are over
+// leave the tables.
+func (s *State) Written(now time.Time) {
+	for i, e := range s.writing {
+		r := &s.records[i]
+		if !e.is(r) {
 			continue
 		}
-		e := s.byID[r.ID]
-		if e == nil || e.d == nil || e.seq != r.Seq {
-			continue
-		}
+		isNew := e.d.stored == task.None
 		e.d.stored = r.State
 		if r.State.Terminal() {
 			s.settled(now, e)
-		} else if changes[i].New {
+		} else if isNew {
 			s.makeAbsent(e)
 		}
 	}
 }
+
+// is reports whether the entry still belongs to the durable task of the record.
+func (e *entry) is(r *task.Record) bool { return e.d != nil && e.seq == r.Seq && e.task.ID == r.ID }
 
 // settled lets go of a durable task whose outcome is on disk.
 func (s *State) settled(now time.Time, e *entry) {
@@ -130,20 +133,16 @@ func (s *State) makeAbsent(e *entry) {
 // StoreDown gives out no durable task until StoreUp.
 func (s *State) StoreDown() { s.storeDown = true }
 
-// Unwritten says that the changes could not be written. New tasks are taken out as if
+// Unwritten says that what Changes gave out last could not be written. New tasks are taken out as if
 // they had never come: whoever waits for one is told by a Finish, any other
 // Finish of it that is still held must be dropped (see Live), and what is to be
 // forgotten of them in the store is returned; the changes of all others will be among the next ones.
-func (s *State) Unwritten(now time.Time, changes []task.Change) (forget []string) {
-	for i := range changes {
-		r := changes[i].Record
-		if r == nil {
-			continue
-		}
-		e := s.byID[r.ID]
+func (s *State) Unwritten(now time.Time) (forget []string) {
+	for i, e := range s.writing {
+		r := &s.records[i]
 		switch {
-		case e == nil || e.d == nil || e.seq != r.Seq:
-		case changes[i].New:
+		case !e.is(r):
+		case e.d.stored == task.None:
 			forget = append(forget, r.ID)
 			s.revoke(now, e)
 		default:

@@ -164,7 +164,7 @@ func (k *keeper) write(fails, late bool) {
 			k.promised[id] = k.disk[id].Durable.RunAt
 		}
 		k.fresh = nil
-		k.s.Written(k.now, changes)
+		k.s.Written(k.now)
 		if k.s.storeDown {
 			k.s.StoreUp(k.now)
 		}
@@ -180,7 +180,7 @@ func (k *keeper) write(fails, late bool) {
 			k.held = append([]Effect{e}, k.held...)
 		}
 	}
-	for _, id := range k.s.Unwritten(k.now, changes) {
+	for _, id := range k.s.Unwritten(k.now) {
 		delete(k.disk, id) // as the next write would; a kill before it is allowed to keep it
 	}
 	k.held = slices.DeleteFunc(k.held, func(e Effect) bool { return e.Kind == Finish && !k.s.Live(e.Ref) })

@@ -144,6 +144,7 @@ type State struct {
 
 	changed   []*entry      // durable ones that must be written
 	records   []task.Record // what Changes gave out last
+	writing   []*entry      // of whom
 	storeDown bool          // no durable task is given out
 	durables  int           // durable tasks in the tables whose outcome is not on disk
 	unsettled int           // those of them that have one

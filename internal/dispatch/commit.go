@@ -127,16 +127,16 @@ func (d *Dispatcher) commit(changes []task.Change) ([]task.Change, error) {
 		g = &group{done: make(chan struct{})}
 	}
 	if err != nil {
-		d.uncommitted(g, changes, err)
+		d.uncommitted(g, err)
 		return changes, err
 	}
 	d.owed = slices.Delete(d.owed, 0, owed)
-	d.committed(g, changes)
+	d.committed(g)
 	return changes, nil
 }
 
 // committed carries out what waited for the group. The caller holds d.mu.
-func (d *Dispatcher) committed(g *group, changes []task.Change) {
+func (d *Dispatcher) committed(g *group) {
 	now := time.Now()
 	for i := range g.effects {
 		if e := &g.effects[i]; e.Kind == balance.Assign {
@@ -147,7 +147,7 @@ func (d *Dispatcher) committed(g *group, changes []task.Change) {
 	for _, a := range g.acks {
 		a.ses.putAck(a.token)
 	}
-	d.state.Written(now, changes)
+	d.state.Written(now)
 	close(g.done)
 	if d.storeErr != nil {
 		d.log.Info("the store works again", "store", d.opt.StoreName)
@@ -160,7 +160,7 @@ func (d *Dispatcher) committed(g *group, changes []task.Change) {
 
 // uncommitted undoes what was promised to nobody yet, and keeps the rest for the
 // next write: results are not lost, nor acknowledged. The caller holds d.mu.
-func (d *Dispatcher) uncommitted(g *group, changes []task.Change, err error) {
+func (d *Dispatcher) uncommitted(g *group, err error) {
 	if d.storeErr == nil {
 		d.log.Error("the store fails; durable tasks are refused and not given out until it works again", "store", d.opt.StoreName, "error", err)
 		d.opt.OnStore(err)
@@ -185,12 +185,12 @@ func (d *Dispatcher) uncommitted(g *group, changes []task.Change, err error) {
 		}
 		next.acks = append(next.acks, f.acks...)
 	}
-	for _, id := range d.state.Unwritten(now, changes) {
+	for _, id := range d.state.Unwritten(now) {
 		d.owed = append(d.owed, task.Change{Forget: id})
 	}
 	if len(failed) > 1 {
-		late := d.state.Changes(nil)
-		d.state.Unwritten(now, late) // never written: there is nothing to forget
+		d.state.Changes(nil)
+		d.state.Unwritten(now) // never written: there is nothing to forget
 	}
 	next.effects = slices.DeleteFunc(next.effects, func(e balance.Effect) bool {
 		return e.Kind == balance.Finish && !d.state.Live(e.Ref)

@@ -73,12 +73,12 @@ func (d *Dispatcher) accept(batch []Enqueuing) (g *group, underWay []int) {
 			b.Err = &StoreError{storeErr}
 			continue
 		}
-		known := d.state.Knows(b.Task.ID)
+		before := d.state.Accepted()
 		if _, err := d.state.Submit(now, &b.Task); err != nil {
 			b.Err = err
 			continue
 		}
-		b.Existed = known
+		b.Existed = d.state.Accepted() == before // it joined what was there
 		underWay = append(underWay, i)
 		d.settle()
 	}

@@ -5,8 +5,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/google/uuid"
 )
 
 // call is a task under way. Its fields belong to Client.mu from its admission
@@ -32,7 +30,7 @@ var calls = sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1
 func (k *call) start(ctx context.Context, t *Task) {
 	k.task, k.since = *t, time.Now()
 	if t.Idempotent && t.ID == "" {
-		k.task.ID = uuid.Must(uuid.NewV7()).String() // fails only where the system has no randomness
+		k.task.ID = newID()
 	}
 	if end, ok := ctx.Deadline(); ok {
 		k.deadline = end

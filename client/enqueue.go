@@ -2,10 +2,10 @@ package client
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"time"
 
-	"github.com/google/uuid"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -76,8 +76,10 @@ func (c *Client) Enqueue(ctx context.Context, t DurableTask) (id string, err err
 	c.batches.add(c, k)
 	select {
 	case <-k.done:
-		return k.result.ID, k.result.Err
-	case <-ctx.Done():
+		id, err = k.result.ID, k.result.Err
+		k.recycle()
+		return id, err
+	case <-ctx.Done(): // it is still on its way: not to be used again
 		return k.wire.TaskId, unsure(errContext(ctx, k.wire.TaskId))
 	}
 }
@@ -104,6 +106,7 @@ func (c *Client) EnqueueAll(ctx context.Context, tasks []DurableTask) []Enqueued
 		select {
 		case <-k.done:
 			results[i] = k.result
+			k.recycle()
 		case <-ctx.Done():
 			results[i] = Enqueued{ID: k.wire.TaskId, Err: unsure(errContext(ctx, k.wire.TaskId))}
 		}
@@ -113,9 +116,17 @@ func (c *Client) EnqueueAll(ctx context.Context, tasks []DurableTask) []Enqueued
 
 // enqueuing is a task on its way to the disk.
 type enqueuing struct {
-	wire   *pb.EnqueueTask
-	result Enqueued // good once done is closed
-	done   chan struct{}
+	wire   pb.EnqueueTask
+	result Enqueued      // good once done holds a token
+	done   chan struct{} // of one
+}
+
+var enqueuings = sync.Pool{New: func() any { return &enqueuing{done: make(chan struct{}, 1)} }}
+
+func (k *enqueuing) recycle() {
+	k.wire.Payload, k.wire.Metadata = nil, nil
+	k.result = Enqueued{}
+	enqueuings.Put(k)
 }
 
 func (c *Client) newEnqueuing(ctx context.Context, t *DurableTask) (*enqueuing, error) {
@@ -126,16 +137,17 @@ func (c *Client) newEnqueuing(ctx context.Context, t *DurableTask) (*enqueuing, 
 	if err := (&Task{Function: t.Function, ID: t.ID, Metadata: t.Metadata}).check(); err != nil {
 		return nil, err
 	}
-	k := &enqueuing{done: make(chan struct{}), wire: &pb.EnqueueTask{
-		Function: t.Function, Payload: t.Payload, TaskId: t.ID, Metadata: t.Metadata, RunAt: stamp(t.RunAt), Delay: some(t.Delay),
-		Priority: int32(t.Priority), MaxAttempts: int32(t.MaxAttempts), AttemptTimeout: some(t.AttemptTimeout),
-		ExpireTime: stamp(t.ExpireAt), TimeToLive: some(t.TTL), Retention: some(t.Retention),
-	}}
+	k := enqueuings.Get().(*enqueuing)
+	w := &k.wire
+	w.Function, w.Payload, w.TaskId, w.Metadata = t.Function, t.Payload, t.ID, t.Metadata
+	w.RunAt, w.Delay, w.ExpireTime, w.TimeToLive = stamp(t.RunAt), some(t.Delay), stamp(t.ExpireAt), some(t.TTL)
+	w.Priority, w.MaxAttempts, w.AttemptTimeout = int32(t.Priority), int32(t.MaxAttempts), some(t.AttemptTimeout)
+	w.Retention, w.Backoff, w.FreshId = some(t.Retention), nil, false
 	if t.ID == "" {
-		k.wire.TaskId, k.wire.FreshId = uuid.Must(uuid.NewV7()).String(), true // fails only where the system has no randomness
+		w.TaskId, w.FreshId = newID(), true
 	}
 	if t.Backoff != (Backoff{}) {
-		k.wire.Backoff = &pb.Backoff{
+		w.Backoff = &pb.Backoff{
 			Initial: some(t.Backoff.Initial), Multiplier: t.Backoff.Multiplier, Maximum: some(t.Backoff.Maximum), Jitter: t.Backoff.Jitter,
 		}
 	}
@@ -201,11 +213,12 @@ func (b *batches) add(c *Client, calls ...*enqueuing) {
 
 func (k *enqueuing) settle(r Enqueued) {
 	k.result = r
-	close(k.done)
+	k.done <- struct{}{}
 }
 
 // take gives out the next batch; nil when nothing waits.
 func (b *batches) take() []*enqueuing {
+	runtime.Gosched() // those who are about to come travel along
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	n, size := 0, 0
@@ -232,7 +245,7 @@ func (b *batches) send(c *Client) {
 	for batch := b.take(); batch != nil; batch = b.take() {
 		req := &pb.EnqueueRequest{Tasks: make([]*pb.EnqueueTask, len(batch))}
 		for i, k := range batch {
-			req.Tasks[i] = k.wire
+			req.Tasks[i] = &k.wire
 		}
 		var resp *pb.EnqueueResponse
 		tries := 0

@@ -48,7 +48,11 @@ type Client struct {
 	watches sync.WaitGroup // functions that wait for the end of a context
 	closing sync.Once
 
-	batches batches // of Enqueue
+	life      context.Context // ends with Close; of calls that are nobody's own
+	end       context.CancelFunc
+	tellsPeer bool // the connection says whether a call had a transport
+	ids       ids
+	batches   batches // of Enqueue
 
 	mu      sync.Mutex
 	closed  bool
@@ -118,7 +122,7 @@ func New(conn grpc.ClientConnInterface, opts ...Option) *Client {
 		c.target = named.Target()
 	}
 	if err != nil {
-		c.closed = true
+		c.closed, c.batches.closed = true, true
 		c.room.open()
 		c.why = &Error{Code: codes.InvalidArgument, Reason: "OPTIONS", Message: err.Error()}
 	}
@@ -126,15 +130,20 @@ func New(conn grpc.ClientConnInterface, opts ...Option) *Client {
 }
 
 func newClient(conn grpc.ClientConnInterface, o options) *Client {
-	return &Client{
+	c := &Client{
 		opt: o, stub: pb.NewTaskServiceClient(conn), admin: pb.NewAdminServiceClient(conn), room: room{bound: o.maxInFlight},
 		wake: make(chan struct{}, 1), hurry: make(chan struct{}, 1), finish: make(chan struct{}, 1),
+		batches: batches{wake: make(chan struct{}, maxRequests)},
 	}
+	// A request carries the tasks of many calls: no call's context is its own.
+	c.life, c.end = context.WithCancel(context.Background())
+	_, c.tellsPeer = conn.(*grpc.ClientConn)
+	return c
 }
 
 // Close ends the Client: tasks under way are cancelled at the balancer, and
-// their callers get an *Error with reason CLIENT_CLOSED, as do those who come
-// later. It waits for the Client's goroutines and for the done functions that
+// their callers get an *Error with reason CLIENT_CLOSED, as do those of all other
+// calls and those who come later; enqueued tasks go on. It waits for the Client's goroutines and for the done functions that
 // they call, so it must not be called from one. Closing twice is fine.
 func (c *Client) Close() error {
 	var err error
@@ -150,6 +159,7 @@ func (c *Client) close() error {
 	if stop != nil {
 		stop()
 	}
+	c.end()
 	c.batches.close(c)
 	c.running.Wait() // now nothing more comes from the balancer
 	c.failAll(func(k *call) error { return c.errClosed(k.task.ID) })

@@ -1,12 +1,14 @@
 package client
 
 import (
+	"bufio"
 	"context"
-	"runtime"
+	"crypto/rand"
+	"math"
 	"sync"
 	"time"
 
-	"google.golang.org/grpc"
+	"github.com/google/uuid"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -18,141 +20,189 @@ import (
 type DurableTask struct {
 	// Function names the kind of work, [A-Za-z0-9._/-]{1,128}.
 	Function string
-	// Payload is the input, at most the balancer's limit (4 MiB by default).
+	// Payload is the input, at most the balancer's limit (4 MiB by default). It
+	// must not be changed until Enqueue returns, nor afterwards if that was
+	// because ctx ended.
 	Payload []byte
 	// ID is an idempotency key, [A-Za-z0-9._:-]{1,128}: the same id with the same
 	// content is the same task for as long as it is remembered. Empty: the SDK
 	// makes a UUIDv7.
 	ID string
-	// Metadata travels to the worker. At most 64 entries and 16 KiB.
+	// Metadata travels to the worker. At most 64 entries and 16 KiB. It must not
+	// be changed, as Payload.
 	Metadata map[string]string
 	// RunAt is when the task may first run; or Delay, from when the balancer gets
-	// it. Give one of them at most.
+	// it. Give one of them at most; neither: at once.
 	RunAt time.Time
 	Delay time.Duration
 	// Priority is 1 (urgent) to 5 (idle); 0: 3.
 	Priority int
-	// MaxAttempts is how many attempts may fail and ask for a retry, at most 100.
+	// MaxAttempts is how many attempts may fail and ask for a retry. 0: the
+	// balancer's default (3); at most 100.
 	MaxAttempts int
-	Backoff     Backoff
-	// AttemptTimeout is how long one attempt may take.
+	// Backoff is the wait before the next attempt.
+	Backoff Backoff
+	// AttemptTimeout is how long one attempt may take. 0: no limit of its own.
 	AttemptTimeout time.Duration
 	// ExpireAt is when the task has expired if it has no outcome; or TTL, from
-	// when it may run. Give one of them at most.
+	// when it may run. Give one of them at most; neither: the balancer's default
+	// (7 days).
 	ExpireAt time.Time
 	TTL      time.Duration
-	// Retention is how long the outcome is kept.
+	// Retention is how long the outcome is kept. 0: the balancer's default (24 h).
 	Retention time.Duration
 }
 
-// Backoff is the wait between a failed attempt and the next one.
+// Backoff is the wait between a failed attempt and the next one. Each field that
+// is 0 is the balancer's default.
 type Backoff struct {
-	Initial    time.Duration
-	Multiplier float64 // 1 to 100
-	Maximum    time.Duration
-	Jitter     float64 // the part that is left to chance, 0 to 1
+	// Initial is the wait after the first failed attempt; 100 ms by default.
+	Initial time.Duration
+	// Multiplier is how many times longer each further wait is, 1 to 100; 2 by
+	// default.
+	Multiplier float64
+	// Maximum is the longest wait; 10 s by default.
+	Maximum time.Duration
+	// Jitter is the part of the wait that is left to chance, 0 to 1.
+	Jitter float64
 }
 
 // Enqueued is what became of one task of EnqueueAll.
 type Enqueued struct {
+	// ID is the task's own, or the one that the SDK made.
 	ID string
 	// Existed says that the task was there already, with the same content.
 	Existed bool
-	Err     error
+	// Err is an *Error when the task was refused, or its fate is unknown.
+	Err error
 }
 
-// Enqueue hands over a task and blocks until the balancer has it on disk; it
-// returns the task's id. Calls that are made at the same time travel together.
+// Enqueue hands over a task and blocks until the balancer has it on disk, or ctx
+// ends; it returns the task's id. Calls that are made at the same time travel
+// together.
 //
 // The error is an *Error. While there is no connection it tries again, as long as
-// the connect timeout, under the same id: nothing is enqueued twice. When it, or
-// ctx, ends without an answer, errors.Is finds ErrFateUnknown: the task may be
-// there or not, and the id, which is returned all the same, tells.
+// the connect timeout, under the same id: nothing is enqueued twice. Where the
+// task may be there or not, because an answer was lost or ctx ended before it
+// came, errors.Is finds ErrFateUnknown; the id, which is returned all the same,
+// tells: ask Get, or enqueue the same task under that ID.
 func (c *Client) Enqueue(ctx context.Context, t DurableTask) (id string, err error) {
 	k, err := c.newEnqueuing(ctx, &t)
 	if err != nil {
 		return t.ID, err
 	}
 	c.batches.add(c, k)
-	select {
-	case <-k.done:
-		id, err = k.result.ID, k.result.Err
-		k.recycle()
-		return id, err
-	case <-ctx.Done(): // it is still on its way: not to be used again
-		return k.wire.TaskId, unsure(errContext(ctx, k.wire.TaskId))
-	}
+	r := c.enqueued(ctx, k)
+	return r.ID, r.Err
 }
 
-// EnqueueAll hands over any number of tasks, and tells what became of each, in
-// their order, once all are on disk or refused. A task that is refused harms no
-// other. Errors are those of Enqueue.
+// EnqueueAll hands over any number of tasks, a few thousand at a time, and blocks
+// until each is on disk or refused, or ctx ends. It tells what became of each, in
+// their order; one that is refused harms no other. Errors are those of Enqueue.
 func (c *Client) EnqueueAll(ctx context.Context, tasks []DurableTask) []Enqueued {
+	const ahead = 4 * maxBatch // so many are on their way at most
 	results := make([]Enqueued, len(tasks))
 	calls := make([]*enqueuing, len(tasks))
-	for i := range tasks {
-		k, err := c.newEnqueuing(ctx, &tasks[i])
-		if err != nil {
-			results[i] = Enqueued{ID: tasks[i].ID, Err: err}
-			continue
-		}
-		calls[i] = k
-	}
-	c.batches.add(c, calls...)
-	for i, k := range calls {
-		if k == nil {
-			continue
-		}
-		select {
-		case <-k.done:
-			results[i] = k.result
-			k.recycle()
-		case <-ctx.Done():
-			results[i] = Enqueued{ID: k.wire.TaskId, Err: unsure(errContext(ctx, k.wire.TaskId))}
+	collect := func(from, to int) {
+		for i := from; i < to; i++ {
+			if calls[i] != nil {
+				results[i] = c.enqueued(ctx, calls[i])
+				calls[i] = nil
+			}
 		}
 	}
+	chunk := make([]*enqueuing, 0, min(len(tasks), maxBatch))
+	collected := 0
+	for from := 0; from < len(tasks); from += maxBatch {
+		to := min(from+maxBatch, len(tasks))
+		if to-collected > ahead {
+			collect(collected, collected+maxBatch)
+			collected += maxBatch
+		}
+		chunk = chunk[:0]
+		for i := from; i < to; i++ {
+			k, err := c.newEnqueuing(ctx, &tasks[i])
+			if err != nil {
+				results[i] = Enqueued{ID: tasks[i].ID, Err: err}
+				continue
+			}
+			calls[i] = k
+			chunk = append(chunk, k)
+		}
+		c.batches.add(c, chunk...)
+	}
+	collect(collected, len(tasks))
 	return results
 }
 
-// enqueuing is a task on its way to the disk.
-type enqueuing struct {
-	wire   pb.EnqueueTask
-	result Enqueued      // good once done holds a token
-	done   chan struct{} // of one
+// enqueued waits for what becomes of a task.
+func (c *Client) enqueued(ctx context.Context, k *enqueuing) Enqueued {
+	id := k.wire.TaskId
+	select {
+	case <-k.done:
+	case <-ctx.Done():
+		select {
+		case <-k.done:
+		default:
+			// It is left to the sender, and to the garbage collector.
+			err := errContext(ctx, id)
+			if !c.batches.leave(k) {
+				err = unsure(err)
+			}
+			return Enqueued{ID: id, Err: err}
+		}
+	}
+	r := Enqueued{ID: id, Existed: k.existed, Err: k.err}
+	k.recycle()
+	return r
 }
 
-var enqueuings = sync.Pool{New: func() any { return &enqueuing{done: make(chan struct{}, 1)} }}
-
-func (k *enqueuing) recycle() {
-	k.wire.Payload, k.wire.Metadata = nil, nil
-	k.result = Enqueued{}
-	enqueuings.Put(k)
-}
-
+// newEnqueuing refuses what would make a whole request unsendable; the rest is
+// the balancer's to judge.
 func (c *Client) newEnqueuing(ctx context.Context, t *DurableTask) (*enqueuing, error) {
 	if ctx.Err() != nil {
 		return nil, errContext(ctx, t.ID)
 	}
-	// What is not UTF-8 would make the whole batch unsendable.
 	if err := (&Task{Function: t.Function, ID: t.ID, Metadata: t.Metadata}).check(); err != nil {
 		return nil, err
 	}
 	k := enqueuings.Get().(*enqueuing)
 	w := &k.wire
 	w.Function, w.Payload, w.TaskId, w.Metadata = t.Function, t.Payload, t.ID, t.Metadata
-	w.RunAt, w.Delay, w.ExpireTime, w.TimeToLive = stamp(t.RunAt), some(t.Delay), stamp(t.ExpireAt), some(t.TTL)
-	w.Priority, w.MaxAttempts, w.AttemptTimeout = int32(t.Priority), int32(t.MaxAttempts), some(t.AttemptTimeout)
-	w.Retention, w.Backoff, w.FreshId = some(t.Retention), nil, false
+	w.RunAt, w.Delay = stamp(t.RunAt), some(t.Delay)
+	w.Priority, w.MaxAttempts, w.AttemptTimeout = clamp(t.Priority), clamp(t.MaxAttempts), some(t.AttemptTimeout)
+	w.ExpireTime, w.TimeToLive, w.Retention = stamp(t.ExpireAt), some(t.TTL), some(t.Retention)
 	if t.ID == "" {
-		w.TaskId, w.FreshId = newID(), true
+		w.TaskId, w.FreshId = c.ids.next(), true
 	}
-	if t.Backoff != (Backoff{}) {
-		w.Backoff = &pb.Backoff{
-			Initial: some(t.Backoff.Initial), Multiplier: t.Backoff.Multiplier, Maximum: some(t.Backoff.Maximum), Jitter: t.Backoff.Jitter,
-		}
+	if b := t.Backoff; b != (Backoff{}) {
+		w.Backoff = &pb.Backoff{Initial: some(b.Initial), Multiplier: b.Multiplier, Maximum: some(b.Maximum), Jitter: b.Jitter}
+	}
+	k.size = 2*taskOverhead + len(w.Payload) + len(w.Function) + len(w.TaskId)
+	for key, v := range w.Metadata {
+		k.size += len(key) + len(v) + entryOverhead
 	}
 	return k, nil
 }
+
+// ids makes UUIDv7s; its randomness is read a page at a time.
+type ids struct {
+	mu     sync.Mutex
+	random *bufio.Reader
+}
+
+func (i *ids) next() string {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.random == nil {
+		i.random = bufio.NewReaderSize(rand.Reader, 4096)
+	}
+	return uuid.Must(uuid.NewV7FromReader(i.random)).String() // fails only where the system has no randomness
+}
+
+// clamp keeps what is out of bounds out of bounds on the wire, for the balancer
+// to refuse.
+func clamp(n int) int32 { return int32(min(max(n, math.MinInt32), math.MaxInt32)) }
 
 func some(d time.Duration) *durationpb.Duration {
 	if d == 0 {
@@ -166,134 +216,4 @@ func stamp(t time.Time) *timestamppb.Timestamp {
 		return nil
 	}
 	return timestamppb.New(t)
-}
-
-// Bounds of a request, and how many are under way at a time: while they are, the
-// next batch gathers.
-const (
-	maxBatch      = 1000
-	maxBatchBytes = 8 << 20
-	maxRequests   = 2
-)
-
-// batches gathers the tasks of concurrent calls. A call that finds nothing under
-// way goes at once.
-type batches struct {
-	mu      sync.Mutex
-	pending []*enqueuing
-	flying  int
-	sending sync.WaitGroup
-	ctx     context.Context // ends with the Client
-	stop    context.CancelFunc
-	closed  bool
-}
-
-// add takes calls; nil ones are passed over.
-func (b *batches) add(c *Client, calls ...*enqueuing) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, k := range calls {
-		switch {
-		case k == nil:
-		case b.closed:
-			k.settle(Enqueued{ID: k.wire.TaskId, Err: c.errClosed(k.wire.TaskId)})
-		default:
-			b.pending = append(b.pending, k)
-		}
-	}
-	if b.ctx == nil && !b.closed {
-		// Requests carry the tasks of many calls: no call's context is theirs.
-		b.ctx, b.stop = context.WithCancel(context.Background())
-	}
-	if len(b.pending) > 0 && b.flying < maxRequests {
-		b.flying++
-		b.sending.Go(func() { b.send(c) })
-	}
-}
-
-func (k *enqueuing) settle(r Enqueued) {
-	k.result = r
-	k.done <- struct{}{}
-}
-
-// take gives out the next batch; nil when nothing waits.
-func (b *batches) take() []*enqueuing {
-	runtime.Gosched() // those who are about to come travel along
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	n, size := 0, 0
-	for n < len(b.pending) && n < maxBatch {
-		size += len(b.pending[n].wire.Payload)
-		if n > 0 && size > maxBatchBytes {
-			break
-		}
-		n++
-	}
-	if n == 0 {
-		b.flying--
-		return nil
-	}
-	batch := b.pending[:n:n]
-	if b.pending = b.pending[n:]; len(b.pending) == 0 {
-		b.pending = nil
-	}
-	return batch
-}
-
-// send makes requests until nothing waits.
-func (b *batches) send(c *Client) {
-	for batch := b.take(); batch != nil; batch = b.take() {
-		req := &pb.EnqueueRequest{Tasks: make([]*pb.EnqueueTask, len(batch))}
-		for i, k := range batch {
-			req.Tasks[i] = &k.wire
-		}
-		var resp *pb.EnqueueResponse
-		tries := 0
-		err := c.ask(b.ctx, "", func(ctx context.Context) (err error) {
-			if tries++; tries == 2 {
-				for _, t := range req.Tasks {
-					t.FreshId = false // it may have arrived the first time
-				}
-			}
-			resp, err = c.stub.Enqueue(ctx, req, grpc.WaitForReady(true))
-			return err
-		})
-		for i, k := range batch {
-			k.settle(c.becameOf(k, resp, i, err))
-		}
-	}
-}
-
-// becameOf is what a request says of its task number i.
-func (c *Client) becameOf(k *enqueuing, resp *pb.EnqueueResponse, i int, err error) Enqueued {
-	id := k.wire.TaskId
-	switch {
-	case err != nil && c.batches.ctx.Err() != nil:
-		return Enqueued{ID: id, Err: unsure(c.errClosed(id))}
-	case err != nil:
-		return Enqueued{ID: id, Err: unsure(err)}
-	case i >= len(resp.GetResults()):
-		return Enqueued{ID: id, Err: unsure(&Error{Reason: "INTERNAL", Message: "the balancer did not say what became of the task", TaskID: id})}
-	}
-	r := resp.GetResults()[i]
-	if e := r.GetError(); e != nil {
-		return Enqueued{ID: id, Err: fromFrame(e, id)}
-	}
-	return Enqueued{ID: id, Existed: r.GetExisted()}
-}
-
-// close ends what is under way and waits for it.
-func (b *batches) close(c *Client) {
-	b.mu.Lock()
-	b.closed = true
-	left := b.pending
-	b.pending = nil
-	if b.stop != nil {
-		b.stop()
-	}
-	b.mu.Unlock()
-	for _, k := range left {
-		k.settle(Enqueued{ID: k.wire.TaskId, Err: c.errClosed(k.wire.TaskId)})
-	}
-	b.sending.Wait()
 }

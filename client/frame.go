@@ -2,7 +2,6 @@ package client
 
 import (
 	"fmt"
-	"math"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -119,7 +118,7 @@ func (s *session) convert(to *pb.StreamTask, k *call, now time.Time) {
 	t := &k.task
 	to.Number, to.Function, to.Payload, to.TaskId, to.Metadata = k.number, t.Function, t.Payload, t.ID, t.Metadata
 	to.AttemptTimeoutMs, to.FailFast = millis(t.AttemptTimeout), t.FailFast
-	to.MaxAttempts = int32(min(max(t.MaxAttempts, math.MinInt32), math.MaxInt32))
+	to.MaxAttempts, to.Priority = clamp(t.MaxAttempts), clamp(t.Priority)
 	to.TimeoutMs = millis(t.Timeout) // what the balancer judges, if it is the caller's own word
 	if k.deadline.IsZero() {
 		return

@@ -23,6 +23,8 @@ type Task struct {
 	// MaxAttempts is how many attempts may fail and ask for a retry. 0: the
 	// balancer's default (3); at most 100.
 	MaxAttempts int
+	// Priority is 1 (urgent) to 5 (idle): the more urgent go first. 0: 3.
+	Priority int
 	// FailFast refuses the task when nobody offers the function, instead of
 	// waiting.
 	FailFast bool

@@ -66,6 +66,7 @@ func keeping(b *testing.B) *Client {
 		c.Close()
 		s.Close()
 		d.Close()
+		store.Close()
 		serving.Wait()
 	})
 	return c

@@ -50,8 +50,7 @@ type Client struct {
 
 	life      context.Context // ends with Close; of calls that are nobody's own
 	end       context.CancelFunc
-	tellsPeer bool // the connection says whether a call had a transport
-	ids       ids
+	tellsPeer bool    // the connection says whether a call had a transport
 	batches   batches // of Enqueue
 
 	mu      sync.Mutex

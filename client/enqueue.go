@@ -1,14 +1,10 @@
 package client
 
 import (
-	"bufio"
 	"context"
-	"crypto/rand"
 	"math"
-	"sync"
 	"time"
 
-	"github.com/google/uuid"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -173,7 +169,7 @@ func (c *Client) newEnqueuing(ctx context.Context, t *DurableTask) (*enqueuing, 
 	w.Priority, w.MaxAttempts, w.AttemptTimeout = clamp(t.Priority), clamp(t.MaxAttempts), some(t.AttemptTimeout)
 	w.ExpireTime, w.TimeToLive, w.Retention = stamp(t.ExpireAt), some(t.TTL), some(t.Retention)
 	if t.ID == "" {
-		w.TaskId, w.FreshId = c.ids.next(), true
+		w.TaskId, w.FreshId = newID(), true
 	}
 	if b := t.Backoff; b != (Backoff{}) {
 		w.Backoff = &pb.Backoff{Initial: some(b.Initial), Multiplier: b.Multiplier, Maximum: some(b.Maximum), Jitter: b.Jitter}
@@ -183,21 +179,6 @@ func (c *Client) newEnqueuing(ctx context.Context, t *DurableTask) (*enqueuing, 
 		k.size += len(key) + len(v) + entryOverhead
 	}
 	return k, nil
-}
-
-// ids makes UUIDv7s; its randomness is read a page at a time.
-type ids struct {
-	mu     sync.Mutex
-	random *bufio.Reader
-}
-
-func (i *ids) next() string {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if i.random == nil {
-		i.random = bufio.NewReaderSize(rand.Reader, 4096)
-	}
-	return uuid.Must(uuid.NewV7FromReader(i.random)).String() // fails only where the system has no randomness
 }
 
 // clamp keeps what is out of bounds out of bounds on the wire, for the balancer

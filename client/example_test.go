@@ -15,6 +15,7 @@ import (
 	"reparto/client"
 	"reparto/internal/dispatch"
 	"reparto/internal/rpc"
+	"reparto/internal/store/memory"
 	"reparto/worker"
 )
 
@@ -65,9 +66,35 @@ func ExampleClient_SubmitFunc() {
 	// Output: MANY IN FLIGHT
 }
 
+func ExampleClient_Enqueue() {
+	address, stop := startReparto()
+	defer stop()
+
+	c, err := client.Dial(address)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+
+	id, err := c.Enqueue(context.Background(), client.DurableTask{Function: "upper", Payload: []byte("hola"), MaxAttempts: 5})
+	if err != nil {
+		log.Fatal(err)
+	}
+	// From here on the task is safe. Whoever knows its id, in any program, can wait
+	// for its outcome.
+	out, err := c.Wait(context.Background(), id)
+	fmt.Println(string(out.Result), err)
+
+	info, err := c.Get(context.Background(), id)
+	fmt.Println(info.State, len(info.Attempts), err)
+	// Output:
+	// HOLA <nil>
+	// SUCCEEDED 1 <nil>
+}
+
 // startReparto runs a balancer and a worker in this process.
 func startReparto() (address string, stop func()) {
-	d, err := dispatch.Open(dispatch.Options{})
+	d, err := dispatch.Open(dispatch.Options{Store: memory.New()})
 	if err != nil {
 		log.Fatal(err)
 	}

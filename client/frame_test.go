@@ -73,3 +73,21 @@ func TestATasksSizeIsAnUpperBound(t *testing.T) {
 		}
 	}
 }
+
+func TestPriorityTravels(t *testing.T) {
+	b := newBalancer(t)
+	c := newTestClient(t, b)
+	var s *stream
+	for _, p := range []int{1, 0} { // the second in the message of the first
+		done := submitting(t.Context(), c, Task{Function: "f", Priority: p})
+		if s == nil {
+			s = b.stream()
+		}
+		task := s.tasks(1)[0]
+		if task.GetPriority() != int32(p) {
+			t.Errorf("priority %d, want %d", task.GetPriority(), p)
+		}
+		s.answer(&pb.StreamOutcome{Number: task.GetNumber()})
+		wait(t, done)
+	}
+}

@@ -1,4 +1,4 @@
-.PHONY: help check test generate lint bench demo
+.PHONY: help check test generate lint bench bench-peers demo
 
 help: ## show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -19,6 +19,9 @@ lint: ## vet, staticcheck, buf lint
 
 bench: ## the benchmarks
 	go test -run '^$$' -bench . ./...
+
+bench-peers: ## durable tasks next to JetStream and RabbitMQ (rabbitmq-server, where it is installed)
+	cd internal/bench/peers && go run . $(ARGS)
 
 demo: ## all of it in one process
 	go run ./cmd/demo

@@ -8,12 +8,12 @@ import (
 // all are the systems that can run here, Reparto first.
 func all() []contender {
 	list := []contender{
-		{"Reparto", func() system { return &reparto{} }},
-		{"JetStream, synced every 2 min", func() system { return &jetStream{} }},
-		{"JetStream, sync always", func() system { return &jetStream{sync: "always"} }},
+		{"Reparto", func() system { return &reparto{} }, 1},
+		{"JetStream, synced every 2 min", func() system { return &jetStream{} }, 1},
+		{"JetStream, sync always", func() system { return &jetStream{sync: "always"} }, 10},
 	}
 	if rabbitInstalled() {
-		return append(list, contender{"RabbitMQ quorum queue", func() system { return &rabbitMQ{} }})
+		return append(list, contender{"RabbitMQ quorum queue", func() system { return &rabbitMQ{} }, 2})
 	}
 	fmt.Fprintln(os.Stderr, "SKIPPED: RabbitMQ is not installed (rabbitmq-server)")
 	return list

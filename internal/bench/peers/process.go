@@ -3,8 +3,10 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -89,14 +91,16 @@ var roles = map[string]func(ctx context.Context, address string, ready io.Writer
 	"reparto": repartoWorker, "jetstream": jetStreamWorker, "rabbitmq": rabbitWorker,
 }
 
-// freePort finds one.
+// freePort finds one that the system gives to nobody by itself: whoever waits for
+// a listener on such a port may otherwise connect to itself.
 func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+	for range 100 {
+		l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", 15000+rand.IntN(10000)))
+		if err == nil {
+			return l.Addr().String(), l.Close()
+		}
 	}
-	defer l.Close()
-	return l.Addr().String(), nil
+	return "", errors.New("no free port from 15000 to 24999")
 }
 
 // dialled waits until somebody listens.

@@ -36,6 +36,45 @@ func BenchmarkEnqueue(b *testing.B) {
 	}
 }
 
+// BenchmarkEnqueueAll is one caller with many tasks.
+func BenchmarkEnqueueAll(b *testing.B) {
+	c := keeping(b)
+	tasks := make([]DurableTask, b.N)
+	for i := range tasks {
+		tasks[i] = DurableTask{Function: "sum", Payload: []byte("1,2,3,4,5")}
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	for i, r := range c.EnqueueAll(b.Context(), tasks) {
+		if r.Err != nil {
+			b.Fatalf("task %d: %v", i, r.Err)
+		}
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "tasks/s")
+}
+
+// BenchmarkEnqueueAlone is the SDK against a balancer that keeps nothing.
+func BenchmarkEnqueueAlone(b *testing.B) {
+	k := newKeeper(b)
+	k.forget = true
+	c := k.client()
+	b.ReportAllocs()
+	b.ResetTimer()
+	var done sync.WaitGroup
+	for g := range 1024 {
+		done.Go(func() {
+			for range share(b.N, 1024, g) {
+				if _, err := c.Enqueue(b.Context(), DurableTask{Function: "sum", Payload: []byte("1,2,3,4,5")}); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	done.Wait()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "tasks/s")
+}
+
 // keeping is a Client of a balancer that keeps tasks in a directory.
 func keeping(b *testing.B) *Client {
 	b.Helper()

@@ -108,13 +108,13 @@ func startReparto() (address string, stop func()) {
 		log.Fatal(err)
 	}
 	ctx, leave := context.WithCancel(context.Background())
-	var running sync.WaitGroup
+	var running, working sync.WaitGroup
 	running.Go(func() {
 		if err := s.Serve(l); err != nil {
 			log.Print(err)
 		}
 	})
-	running.Go(func() {
+	working.Go(func() {
 		err := worker.Run(ctx, conn, worker.Handlers{"upper": func(_ context.Context, t worker.Task) ([]byte, error) {
 			if len(t.Payload) == 0 {
 				return nil, errors.New("nothing to do")
@@ -127,6 +127,7 @@ func startReparto() (address string, stop func()) {
 	})
 	return l.Addr().String(), func() {
 		leave()
+		working.Wait() // its results have been delivered
 		conn.Close()
 		s.Close()
 		d.Close()

@@ -25,6 +25,7 @@ type keeper struct {
 	t    testing.TB
 	conn *grpc.ClientConn
 
+	forget bool // keeps nothing, and only answers
 	// before is asked first: an error is the answer. It may block.
 	before func(ctx context.Context, req *pb.EnqueueRequest) error
 	// after is asked once the tasks are kept, and may change the answer.
@@ -69,6 +70,15 @@ func (k *keeper) client(opts ...Option) *Client {
 }
 
 func (k *keeper) Enqueue(ctx context.Context, req *pb.EnqueueRequest) (*pb.EnqueueResponse, error) {
+	if k.forget {
+		all := make([]pb.Enqueued, len(req.GetTasks()))
+		resp := &pb.EnqueueResponse{Results: make([]*pb.Enqueued, len(all))}
+		for i, t := range req.GetTasks() {
+			resp.Results[i] = &all[i]
+			all[i].TaskId = t.GetTaskId()
+		}
+		return resp, nil
+	}
 	k.mu.Lock()
 	k.requests = append(k.requests, req)
 	k.mu.Unlock()

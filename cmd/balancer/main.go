@@ -30,7 +30,7 @@ the old text protocol are served too, on ports of their own.
 
 SIGTERM or Ctrl-C makes it refuse new tasks, let running ones finish within
 --drain-timeout, and exit 0 (1 if some had to be cut off). A second one ends it
-at once. Exit code 3: a port is in use.`
+at once. Exit codes: 3 a port is in use, 1 the store can't be opened.`
 
 const example = `  balancer
   balancer --grpc 0.0.0.0:9090 --legacy-clients '' --legacy-workers ''
@@ -51,7 +51,7 @@ func newCommand() *cobra.Command {
 		o.RPC.Version = cli.ShortVersion()
 		s, err := server.Listen(o)
 		if err != nil {
-			if _, network := errors.AsType[*net.OpError](err); !network {
+			if _, network := errors.AsType[*net.OpError](err); !network && !errors.Is(err, server.ErrStore) {
 				err = cli.Exit(cli.Usage, err)
 			}
 			return err

@@ -106,7 +106,7 @@ func (d *Dispatcher) load() error {
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("load durable tasks: %w", err)
+		return fmt.Errorf("load: %w", &StoreError{err})
 	}
 	d.state.Restored()
 	for _, name := range paused {

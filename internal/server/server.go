@@ -103,6 +103,9 @@ func (s *Server) open() (err error) {
 		}
 	}
 	if s.dispatch, err = dispatch.Open(o); err != nil {
+		if _, store := errors.AsType[*dispatch.StoreError](err); store {
+			err = fmt.Errorf("%w: %w", ErrStore, err)
+		}
 		return errors.Join(err, s.endStore())
 	}
 	s.rpc = rpc.NewServer(s.dispatch, s.o.RPC)

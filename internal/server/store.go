@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -9,6 +10,9 @@ import (
 	"reparto/internal/store/file"
 	"reparto/internal/store/memory"
 )
+
+// ErrStore says that the store can't be opened, though its name is one.
+var ErrStore = errors.New("the store can't be opened")
 
 // openStore opens what keeps durable tasks: "file:DIRECTORY", which is made when
 // missing, or "memory:" for none that outlives the process. The function it
@@ -19,7 +23,7 @@ func openStore(name string, log *slog.Logger) (dispatch.Store, func() error, err
 	case technology == "file" && where != "":
 		s, err := file.Open(where, file.Options{Log: log})
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, fmt.Errorf("%w: %w", ErrStore, err)
 		}
 		return s, s.Close, nil
 	case technology == "memory" && named && where == "":

@@ -17,7 +17,7 @@ import (
 const enqueueLong = `enqueue hands over tasks that outlive this command and the balancer, and prints
 the id of each, one to a line and in the order in which they were given, once
 they are on disk. With - as the only PAYLOAD, each line of standard input is a
-task. Ask for the outcome with "client wait ID".
+task, and goes as soon as it is there. Ask for the outcome with "client wait ID".
 
 Flags go before FUNCTION, as for submit. A task that is refused prints an empty
 line in its place and "task N: ..." on standard error.`
@@ -134,6 +134,9 @@ func (f *enqueueFlags) enqueue(ctx context.Context, from *payloads) error {
 	for number, more := 1, true; more; {
 		req := &pb.EnqueueRequest{}
 		for size := 0; len(req.Tasks) < enqueueBatch && size < enqueueBatchBytes; {
+			if len(req.Tasks) > 0 && !from.ready() {
+				break // what is there travels; nobody waits for more
+			}
 			payload, problem, err := from.next()
 			if err = errors.Join(problem, err); err != nil {
 				return err

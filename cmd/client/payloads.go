@@ -40,6 +40,9 @@ func (p *payloads) next() (payload []byte, problem, err error) {
 	return p.line()
 }
 
+// ready reports whether the next payload is there without waiting for input.
+func (p *payloads) ready() bool { return p.lines == nil || p.lines.Buffered() > 0 }
+
 // line reads a line of any length, but keeps no more than maxLine of it.
 func (p *payloads) line() (line []byte, problem, err error) {
 	line, size := []byte{}, 0

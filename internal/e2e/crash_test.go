@@ -5,6 +5,9 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -41,8 +44,8 @@ func TestNothingAcknowledgedIsLost(t *testing.T) {
 	c.records.grow(t, 50)
 	c.stopClients()
 	c.check()
-	t.Logf("%d tasks acknowledged, %d of unknown fate, %d kills of the balancer, %d of workers, %d of connections",
-		len(c.records.acked), c.records.unknown, c.kills[0], c.kills[1], c.kills[2])
+	t.Logf("%d tasks acknowledged, %d of unknown fate, %d kills of the balancer, %d of workers, %d of client programs, %d of connections",
+		len(c.records.acked), c.records.unknown, c.kills[0], c.kills[1], c.kills[3], c.kills[2])
 }
 
 // records are what clients were told.
@@ -88,16 +91,26 @@ func (r *records) grow(t *testing.T, n int) {
 	}
 }
 
+// program is a client program that is fed tasks on its standard input, and prints
+// the ids of those that are acknowledged.
+type program struct {
+	*process
+	feed *os.File
+	name string
+}
+
 // crash is the load and what is killed.
 type crash struct {
-	t       *testing.T
-	rng     *rand.Rand
-	address string
-	dir     string
-	b       *balancer
-	workers [3]*process
-	kills   [3]int
-	records records
+	t        *testing.T
+	rng      *rand.Rand
+	address  string
+	dir      string
+	b        *balancer
+	workers  [3]*process
+	program  *program
+	programs int
+	kills    [4]int
+	records  records
 
 	mu      sync.Mutex
 	clients [3]*client.Client
@@ -115,6 +128,7 @@ func newCrash(t *testing.T, seed uint64) *crash {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	c.cancel = cancel
+	c.startProgram()
 	for i := range c.clients {
 		c.clients[i] = c.dial()
 		load := rand.New(rand.NewPCG(seed, uint64(100+i)))
@@ -130,6 +144,43 @@ func (c *crash) startBalancer() {
 
 func (c *crash) startWorker(i int) {
 	c.workers[i] = start(c.t, "worker", "--balancer", c.address, "--id", fmt.Sprint("w", i), "--slots", "4")
+}
+
+// startProgram starts a client program and feeds it.
+func (c *crash) startProgram() {
+	out, in, err := os.Pipe()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.programs++
+	name := fmt.Sprint("p", c.programs)
+	c.program = &program{feed: in, name: name, process: startIn(c.t, out, "client", "enqueue", "--balancer", c.address, "--id", name, "sum", "-")}
+	out.Close()
+	c.running.Go(func() {
+		for i := 1; i < 1_000_000; i++ {
+			if _, err := fmt.Fprintf(in, "%d,1\n", i); err != nil {
+				return // it was killed, or is not fed any more
+			}
+		}
+	})
+}
+
+// endProgram kills the client program, or lets it end, and notes what it printed:
+// whatever it did print was acknowledged.
+func (c *crash) endProgram(kill bool) {
+	p := c.program
+	p.feed.Close()
+	if kill {
+		p.signal(syscall.SIGKILL)
+	}
+	<-p.done
+	for id := range strings.Lines(p.stdout()) {
+		n, err := strconv.Atoi(strings.TrimSuffix(strings.TrimPrefix(id, p.name+"-"), "\n"))
+		if err != nil || !strings.HasSuffix(id, "\n") {
+			continue // cut off in the midst of a line
+		}
+		c.records.note(strings.TrimSuffix(id, "\n"), fmt.Sprint(n+1), nil)
+	}
 }
 
 func (c *crash) dial() *client.Client {
@@ -196,7 +247,17 @@ func outcomeWords(i client.TaskInfo) string {
 
 // kill ends something without a word, and starts it again.
 func (c *crash) kill() {
-	switch what := c.rng.IntN(10); {
+	select {
+	case <-c.program.done: // it does not outlive a balancer that is killed
+		c.endProgram(false)
+		c.startProgram()
+	default:
+	}
+	switch what := c.rng.IntN(11); {
+	case what == 10:
+		c.endProgram(true)
+		c.kills[3]++
+		c.startProgram()
 	case what < 6:
 		c.kills[0]++
 		c.b.signal(syscall.SIGKILL)
@@ -222,6 +283,10 @@ func (c *crash) kill() {
 
 func (c *crash) stopClients() {
 	c.cancel()
+	if c.program != nil {
+		c.endProgram(false)
+		c.program = nil
+	}
 	c.running.Wait()
 	c.mu.Lock()
 	defer c.mu.Unlock()

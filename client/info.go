@@ -40,10 +40,10 @@ type TaskInfo struct {
 	// FailedAttempts count against MaxAttempts; LostAttempts are those whose
 	// worker was lost.
 	FailedAttempts, LostAttempts int
-	Metadata                     map[string]string
-	// Attempts are the last 100, oldest first. They, Payload and Result are not in
-	// listings.
+	// Attempts are the last 100, oldest first. They, Metadata, Payload and Result
+	// are not in listings.
 	Attempts []Attempt
+	Metadata map[string]string
 	Payload  []byte
 	Result   []byte
 	// Err is why the task has no result: a *TaskError or an *Error, as from Wait;

@@ -38,15 +38,15 @@ func TestOthersGatherWhileRequestsAreUnderWay(t *testing.T) {
 		reached(t, k, n+1)
 	}
 	results := make(chan []Enqueued, 1)
-	go func() { results <- c.EnqueueAll(t.Context(), make([]DurableTask, maxBatch+500)) }()
-	eventually(t, "all gathered", func() bool { return gathered(c) == maxBatch+500 })
+	go func() { results <- c.EnqueueAll(t.Context(), make([]DurableTask, 2*maxBatch+100)) }()
+	eventually(t, "all gathered", func() bool { return gathered(c) == 2*maxBatch+100 })
 	g.open()
 	for i, r := range waitFor(t, results) {
 		if r.Err != nil || r.ID == "" || r.Existed {
 			t.Fatalf("task %d: %+v", i, r)
 		}
 	}
-	if got := k.seen(); !slices.Equal(got[:maxRequests], []int{1, 1}) || !slices.Equal(sorted(got[maxRequests:]), []int{500, maxBatch}) {
+	if got := k.seen(); !slices.Equal(got[:maxRequests], []int{1, 1}) || !slices.Equal(sorted(got[maxRequests:]), []int{100, maxBatch, maxBatch}) {
 		t.Errorf("requests of %v tasks", got)
 	}
 }

@@ -78,11 +78,15 @@ func (t *Task) Content() Fingerprint {
 	}
 	write([]byte(t.Function))
 	write(t.Payload)
-	for _, k := range slices.Sorted(maps.Keys(t.Metadata)) {
-		write([]byte(k))
-		write([]byte(t.Metadata[k]))
+	if len(t.Metadata) > 0 {
+		for _, k := range slices.Sorted(maps.Keys(t.Metadata)) {
+			write([]byte(k))
+			write([]byte(t.Metadata[k]))
+		}
 	}
-	return Fingerprint(h.Sum(nil))
+	var sum Fingerprint
+	h.Sum(sum[:0])
+	return sum
 }
 
 // overhead is what a task costs in memory beside its payload and metadata: its

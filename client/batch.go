@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/peer"
 
 	pb "reparto/gen/reparto/v1"
+	"reparto/internal/wire"
 )
 
 // Bounds of a request, and how many are under way at a time: while they are, the
@@ -224,7 +225,7 @@ func (s *sender) try(ctx context.Context, req *pb.EnqueueRequest, o ...grpc.Call
 		}
 	}
 	var to peer.Peer
-	resp, err := s.c.stub.Enqueue(ctx, req, append(o, grpc.Peer(&to))...)
+	resp, err := s.c.stub.Enqueue(ctx, req, append(o, grpc.Peer(&to), grpc.ForceCodecV2(wire.Codec{}))...)
 	if err == nil && len(resp.GetResults()) != len(s.batch) {
 		err = &Error{Code: codes.Internal, Reason: "INTERNAL", Message: "the balancer did not say what became of each task"}
 	}

@@ -6,9 +6,11 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 
 	pb "reparto/gen/reparto/v1"
+	"reparto/internal/wire"
 )
 
 // run keeps a stream open while there are tasks, until Close.
@@ -98,7 +100,7 @@ func (c *Client) serve(life context.Context) (held bool, pause time.Duration, er
 // accepts and says nothing is given up after the connect timeout.
 func (c *Client) open(ctx context.Context, cancel context.CancelFunc) (pb.TaskService_SubmitStreamClient, *pb.ClientLimits, error) {
 	opening := time.AfterFunc(c.opt.connectTimeout, cancel)
-	stream, err := c.stub.SubmitStream(ctx)
+	stream, err := c.stub.SubmitStream(ctx, grpc.ForceCodecV2(wire.Codec{}))
 	var first *pb.SubmitStreamResponse
 	if err == nil {
 		first, err = stream.Recv()

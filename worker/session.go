@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc"
 
 	pb "reparto/gen/reparto/v1"
+	"reparto/internal/wire"
 )
 
 // session is one registered stream. Three goroutines drive it: one receives, one
@@ -132,7 +133,7 @@ func (r *runner) dial(ctx context.Context, s *session) (err error) {
 			}
 		}()
 	}
-	s.stream, err = pb.NewWorkerServiceClient(r.conn).Work(s.ctx, grpc.MaxCallRecvMsgSize(math.MaxInt32))
+	s.stream, err = pb.NewWorkerServiceClient(r.conn).Work(s.ctx, grpc.MaxCallRecvMsgSize(math.MaxInt32), grpc.ForceCodecV2(wire.Codec{}))
 	return err
 }
 

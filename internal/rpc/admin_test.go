@@ -51,7 +51,7 @@ func TestListWorkers(t *testing.T) {
 		t.Errorf("for a function that nobody offers: %v, %v", resp, err)
 	}
 	_, err = h.admin.ListWorkers(h.ctx, &pb.ListWorkersRequest{Function: "a b"})
-	wants(t, err, wire{codes.InvalidArgument, "FUNCTION", "function", false})
+	wants(t, err, refused{codes.InvalidArgument, "FUNCTION", "function", false})
 }
 
 func TestPages(t *testing.T) {
@@ -101,12 +101,12 @@ func TestPages(t *testing.T) {
 
 func TestBadPages(t *testing.T) {
 	h := serve(t, dispatch.Options{}, Options{})
-	size := wire{codes.InvalidArgument, "PAGE_SIZE", "page_size", false}
-	token := wire{codes.InvalidArgument, "PAGE_TOKEN", "page_token", false}
+	size := refused{codes.InvalidArgument, "PAGE_SIZE", "page_size", false}
+	token := refused{codes.InvalidArgument, "PAGE_TOKEN", "page_token", false}
 	for _, c := range []struct {
 		size  int32
 		token string
-		want  wire
+		want  refused
 	}{{-1, "", size}, {1001, "", size}, {1, "not base64!", token}, {1, string(make([]byte, 500)), token}} {
 		_, err := h.admin.ListWorkers(h.ctx, &pb.ListWorkersRequest{PageSize: c.size, PageToken: c.token})
 		wants(t, err, c.want)

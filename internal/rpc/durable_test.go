@@ -44,7 +44,7 @@ func aboutOne(h *house, id string) map[string]func() (*pb.Task, error) {
 
 func TestCallsAboutATaskThatCanNotBeAnswered(t *testing.T) {
 	h, k := serveShelf(t, dispatch.Options{})
-	for id, want := range map[string]wire{
+	for id, want := range map[string]refused{
 		"":    {codes.InvalidArgument, "TASK_ID", "task_id", false},
 		"a/b": {codes.InvalidArgument, "TASK_ID", "task_id", false},
 		"no":  {codes.NotFound, "TASK_NOT_FOUND", "", false},
@@ -58,11 +58,11 @@ func TestCallsAboutATaskThatCanNotBeAnswered(t *testing.T) {
 	}
 	for _, c := range []struct {
 		err  error
-		want wire
+		want refused
 	}{
-		{&dispatch.StoreError{Cause: errors.New("no space left")}, wire{codes.Unavailable, "STORE_UNAVAILABLE", "", true}},
-		{dispatch.ErrDraining, wire{codes.Unavailable, "DRAINING", "", true}},
-		{errors.New("secret"), wire{codes.Internal, "INTERNAL", "", false}},
+		{&dispatch.StoreError{Cause: errors.New("no space left")}, refused{codes.Unavailable, "STORE_UNAVAILABLE", "", true}},
+		{dispatch.ErrDraining, refused{codes.Unavailable, "DRAINING", "", true}},
+		{errors.New("secret"), refused{codes.Internal, "INTERNAL", "", false}},
 	} {
 		k.breaks(c.err)
 		calls := aboutOne(h, "a")
@@ -87,7 +87,7 @@ func TestRetryAndCancel(t *testing.T) {
 	h, k := serveShelf(t, dispatch.Options{})
 	k.put(&task.Record{Task: task.Task{ID: "a", Function: "f"}, State: task.Running})
 	_, err := h.tasks.RetryTask(h.ctx, &pb.RetryTaskRequest{TaskId: "a"})
-	wants(t, err, wire{codes.FailedPrecondition, "TASK_NOT_FINISHED", "", false})
+	wants(t, err, refused{codes.FailedPrecondition, "TASK_NOT_FINISHED", "", false})
 	c, err := h.tasks.CancelTask(h.ctx, &pb.CancelTaskRequest{TaskId: "a"})
 	if err != nil || c.Task.State != pb.TaskState_TASK_STATE_CANCELLED || c.Task.Failure.GetReason() != "TASK_CANCELLED" || c.Task.FinishTime == nil {
 		t.Errorf("cancel: %v, %v", c, err)
@@ -131,7 +131,7 @@ func TestWaitTaskAnswersInTime(t *testing.T) {
 	}
 	for _, d := range []*durationpb.Duration{durationpb.New(-1), durationpb.New(10*time.Minute + 1), {Nanos: -1, Seconds: 1}} {
 		_, err = h.tasks.WaitTask(h.ctx, &pb.WaitTaskRequest{TaskId: "a", Timeout: d})
-		wants(t, err, wire{codes.InvalidArgument, "TIMEOUT", "timeout", false})
+		wants(t, err, refused{codes.InvalidArgument, "TIMEOUT", "timeout", false})
 	}
 }
 
@@ -171,7 +171,7 @@ func TestDrainEndsWaits(t *testing.T) {
 	if err := h.s.Drain(h.ctx); err != nil {
 		t.Fatal(err)
 	}
-	wants(t, <-got, wire{codes.Unavailable, "DRAINING", "", true})
+	wants(t, <-got, refused{codes.Unavailable, "DRAINING", "", true})
 	ended := false
 	if done := h.s.polls.begin(func() { ended = true }); !ended || !done() {
 		t.Error("a call that comes after the end was not ended")
@@ -244,6 +244,6 @@ func TestListTasks(t *testing.T) {
 		{&pb.ListTasksRequest{PageToken: "?"}, "page_token", "PAGE_TOKEN"},
 	} {
 		_, err := h.tasks.ListTasks(h.ctx, c.req)
-		wants(t, err, wire{codes.InvalidArgument, c.why, c.field, false})
+		wants(t, err, refused{codes.InvalidArgument, c.why, c.field, false})
 	}
 }

@@ -165,7 +165,7 @@ func TestEnqueueTakesOneToAThousand(t *testing.T) {
 		}
 		resp, err := h.tasks.Enqueue(h.ctx, req)
 		if !ok {
-			wants(t, err, wire{codes.InvalidArgument, "TASKS", "tasks", false})
+			wants(t, err, refused{codes.InvalidArgument, "TASKS", "tasks", false})
 		} else if err != nil || len(resp.Results) != n || resp.Results[n-1].TaskId != fmt.Sprintf("%d-%d", n, n-1) {
 			t.Errorf("%d tasks: %v, %v", n, resp, err)
 		}

@@ -15,22 +15,22 @@ import (
 func TestTableOfErrors(t *testing.T) {
 	for _, c := range []struct {
 		err  error
-		want wire
+		want refused
 	}{
-		{&task.InvalidError{Field: "task_id", Problem: "is bad"}, wire{codes.InvalidArgument, "TASK_ID", "task_id", false}},
-		{&dispatch.QueueFullError{Limit: "tasks waiting", Max: 7}, wire{codes.ResourceExhausted, "QUEUE_FULL", "", true}},
-		{dispatch.ErrNoWorker, wire{codes.Unavailable, "NO_WORKER", "", true}},
-		{dispatch.ErrDraining, wire{codes.Unavailable, "DRAINING", "", true}},
-		{dispatch.ErrClosed, wire{codes.Unavailable, "DRAINING", "", true}},
-		{dispatch.ErrIDConflict, wire{codes.AlreadyExists, "TASK_ID_CONFLICT", "", false}},
-		{dispatch.ErrTaskNotFound, wire{codes.NotFound, "TASK_NOT_FOUND", "", false}},
-		{dispatch.ErrNotFinished, wire{codes.FailedPrecondition, "TASK_NOT_FINISHED", "", false}},
-		{dispatch.ErrWorkerNotFound, wire{codes.NotFound, "WORKER_NOT_FOUND", "", false}},
-		{&dispatch.StoreError{Cause: errors.New("x")}, wire{codes.Unavailable, "STORE_UNAVAILABLE", "", true}},
-		{dispatch.ErrReplaced, wire{codes.Aborted, "SESSION_REPLACED", "", false}},
-		{dispatch.ErrSilent, wire{codes.Aborted, "WORKER_SILENT", "", true}},
-		{dispatch.ErrSendBlocked, wire{codes.Aborted, "SEND_BLOCKED", "", true}},
-		{errSlowConsumer, wire{codes.ResourceExhausted, "SLOW_CONSUMER", "", true}},
+		{&task.InvalidError{Field: "task_id", Problem: "is bad"}, refused{codes.InvalidArgument, "TASK_ID", "task_id", false}},
+		{&dispatch.QueueFullError{Limit: "tasks waiting", Max: 7}, refused{codes.ResourceExhausted, "QUEUE_FULL", "", true}},
+		{dispatch.ErrNoWorker, refused{codes.Unavailable, "NO_WORKER", "", true}},
+		{dispatch.ErrDraining, refused{codes.Unavailable, "DRAINING", "", true}},
+		{dispatch.ErrClosed, refused{codes.Unavailable, "DRAINING", "", true}},
+		{dispatch.ErrIDConflict, refused{codes.AlreadyExists, "TASK_ID_CONFLICT", "", false}},
+		{dispatch.ErrTaskNotFound, refused{codes.NotFound, "TASK_NOT_FOUND", "", false}},
+		{dispatch.ErrNotFinished, refused{codes.FailedPrecondition, "TASK_NOT_FINISHED", "", false}},
+		{dispatch.ErrWorkerNotFound, refused{codes.NotFound, "WORKER_NOT_FOUND", "", false}},
+		{&dispatch.StoreError{Cause: errors.New("x")}, refused{codes.Unavailable, "STORE_UNAVAILABLE", "", true}},
+		{dispatch.ErrReplaced, refused{codes.Aborted, "SESSION_REPLACED", "", false}},
+		{dispatch.ErrSilent, refused{codes.Aborted, "WORKER_SILENT", "", true}},
+		{dispatch.ErrSendBlocked, refused{codes.Aborted, "SEND_BLOCKED", "", true}},
+		{errSlowConsumer, refused{codes.ResourceExhausted, "SLOW_CONSUMER", "", true}},
 	} {
 		for _, err := range []error{c.err, fmt.Errorf("wrapped: %w", c.err), refuse(c.err)} {
 			got := refuse(err)
@@ -42,7 +42,7 @@ func TestTableOfErrors(t *testing.T) {
 			}
 		}
 	}
-	if m := wants(t, refuse(&dispatch.QueueFullError{Limit: "x", Max: 7}), wire{codes.ResourceExhausted, "QUEUE_FULL", "", true}); m["limit"] != "7" {
+	if m := wants(t, refuse(&dispatch.QueueFullError{Limit: "x", Max: 7}), refused{codes.ResourceExhausted, "QUEUE_FULL", "", true}); m["limit"] != "7" {
 		t.Errorf("metadata %v, want the limit", m)
 	}
 }
@@ -58,13 +58,13 @@ func TestNoVerdict(t *testing.T) {
 	shutdown := &task.Failure{Reason: task.CancelShutdown, Message: "stopping"}
 	for _, c := range []struct {
 		o    task.Outcome
-		want wire
+		want refused
 		meta map[string]string
 	}{
-		{task.Outcome{State: task.Expired}, wire{codes.DeadlineExceeded, "TASK_EXPIRED", "", false}, map[string]string{"state": "QUEUED", "attempts": "0"}},
-		{task.Outcome{State: task.Expired, WasRunning: true, Attempt: 2}, wire{codes.DeadlineExceeded, "TASK_EXPIRED", "", false}, map[string]string{"state": "RUNNING", "attempts": "2"}},
-		{task.Outcome{State: task.Cancelled}, wire{codes.Canceled, "TASK_CANCELLED", "", false}, nil},
-		{task.Outcome{State: task.Cancelled, Failure: shutdown, Attempt: 1}, wire{codes.Unavailable, "DRAINING", "", true}, map[string]string{"attempts": "1"}},
+		{task.Outcome{State: task.Expired}, refused{codes.DeadlineExceeded, "TASK_EXPIRED", "", false}, map[string]string{"state": "QUEUED", "attempts": "0"}},
+		{task.Outcome{State: task.Expired, WasRunning: true, Attempt: 2}, refused{codes.DeadlineExceeded, "TASK_EXPIRED", "", false}, map[string]string{"state": "RUNNING", "attempts": "2"}},
+		{task.Outcome{State: task.Cancelled}, refused{codes.Canceled, "TASK_CANCELLED", "", false}, nil},
+		{task.Outcome{State: task.Cancelled, Failure: shutdown, Attempt: 1}, refused{codes.Unavailable, "DRAINING", "", true}, map[string]string{"attempts": "1"}},
 	} {
 		if got := wants(t, noVerdict(&c.o), c.want); fmt.Sprint(got) != fmt.Sprint(c.meta) {
 			t.Errorf("%+v: metadata %v, want %v", c.o, got, c.meta)

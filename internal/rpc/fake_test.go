@@ -243,8 +243,8 @@ func orderly(err error) error {
 	return err
 }
 
-// wire is an error as a peer sees it.
-type wire struct {
+// refused is an error as a peer sees it.
+type refused struct {
 	code   codes.Code
 	reason string
 	field  string // of BadRequest; "" when there must be none
@@ -252,10 +252,10 @@ type wire struct {
 }
 
 // wants fails unless err is that on the wire; it returns its metadata.
-func wants(t testing.TB, err error, want wire) map[string]string {
+func wants(t testing.TB, err error, want refused) map[string]string {
 	t.Helper()
 	st := status.Convert(err)
-	var got wire
+	var got refused
 	var info *errdetails.ErrorInfo
 	got.code = st.Code()
 	for _, d := range st.Details() {

@@ -27,14 +27,14 @@ func TestPauseAndResume(t *testing.T) {
 			t.Errorf("step %d: was paused %v, %v; want %v", i, was, err, c.was)
 		}
 	}
-	want := wire{codes.InvalidArgument, "FUNCTION", "function", false}
+	want := refused{codes.InvalidArgument, "FUNCTION", "function", false}
 	_, err := h.admin.PauseFunction(h.ctx, &pb.PauseFunctionRequest{})
 	wants(t, err, want)
 	_, err = h.admin.ResumeFunction(h.ctx, &pb.ResumeFunctionRequest{Function: "a b"})
 	wants(t, err, want)
 	k.breaks(&dispatch.StoreError{Cause: errors.New("full")})
 	_, err = h.admin.ResumeFunction(h.ctx, &pb.ResumeFunctionRequest{Function: "f"})
-	wants(t, err, wire{codes.Unavailable, "STORE_UNAVAILABLE", "", true})
+	wants(t, err, refused{codes.Unavailable, "STORE_UNAVAILABLE", "", true})
 }
 
 func TestDrainWorker(t *testing.T) {
@@ -43,10 +43,10 @@ func TestDrainWorker(t *testing.T) {
 		t.Error(err)
 	}
 	_, err := h.admin.DrainWorker(h.ctx, &pb.DrainWorkerRequest{WorkerId: "w2"})
-	wants(t, err, wire{codes.NotFound, "WORKER_NOT_FOUND", "", false})
+	wants(t, err, refused{codes.NotFound, "WORKER_NOT_FOUND", "", false})
 	for _, id := range []string{"", "a b"} {
 		_, err = h.admin.DrainWorker(h.ctx, &pb.DrainWorkerRequest{WorkerId: id})
-		wants(t, err, wire{codes.InvalidArgument, "WORKER_ID", "worker_id", false})
+		wants(t, err, refused{codes.InvalidArgument, "WORKER_ID", "worker_id", false})
 	}
 }
 

@@ -101,7 +101,7 @@ func TestLifeOfADurableTask(t *testing.T) {
 		t.Errorf("%v, acknowledged %v: want the second attempt, and both results taken", c, w.acked)
 	}
 	_, err = h.tasks.RetryTask(h.ctx, &pb.RetryTaskRequest{TaskId: first})
-	wants(t, err, wire{codes.FailedPrecondition, "TASK_NOT_FINISHED", "", false})
+	wants(t, err, refused{codes.FailedPrecondition, "TASK_NOT_FINISHED", "", false})
 	if r, err := h.tasks.CancelTask(h.ctx, &pb.CancelTaskRequest{TaskId: first}); err != nil || r.Task.State != pb.TaskState_TASK_STATE_CANCELLED {
 		t.Errorf("%v, %v", r, err)
 	}
@@ -146,7 +146,7 @@ func TestAStoreThatFails(t *testing.T) {
 		t.Errorf("%v, %v: want the operator to see it", info, err)
 	}
 	_, err = h.admin.PauseFunction(h.ctx, &pb.PauseFunctionRequest{Function: "f"})
-	wants(t, err, wire{codes.Unavailable, "STORE_UNAVAILABLE", "", true})
+	wants(t, err, refused{codes.Unavailable, "STORE_UNAVAILABLE", "", true})
 	if r, err := h.tasks.Submit(h.ctx, &pb.SubmitRequest{Function: "f", Payload: []byte("y")}); err != nil || string(r.Result) != "y" {
 		t.Errorf("%v, %v: Submit goes on without a store", r, err)
 	}

@@ -29,6 +29,7 @@ import (
 
 	pb "reparto/gen/reparto/v1"
 	"reparto/internal/dispatch"
+	"reparto/internal/wire"
 )
 
 // Options of a Server. Zero, or less, in a field means its default.
@@ -185,6 +186,7 @@ func serverOptions(o Options) []grpc.ServerOption {
 	stream := []grpc.StreamServerInterceptor{recovery.StreamServerInterceptor(onPanic)}
 	options := []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(o.MaxMessage),
+		grpc.ForceServerCodecV2(wire.Codec{}),
 		grpc.StaticStreamWindowSize(1 << 20),
 		grpc.StaticConnWindowSize(1 << 20),
 		grpc.NumStreamWorkers(uint32(o.Workers)),

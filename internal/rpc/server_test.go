@@ -86,13 +86,13 @@ func TestBugInACallEndsItAlone(t *testing.T) {
 	h := serveInside(t, dispatch.Options{}, Options{Log: log.logger()}, in.wrap)
 	in.bad.Store(true)
 	_, err := h.tasks.Submit(h.ctx, &pb.SubmitRequest{Function: "f"})
-	wants(t, err, wire{codes.Internal, "INTERNAL", "", false})
+	wants(t, err, refused{codes.Internal, "INTERNAL", "", false})
 	if strings.Contains(err.Error(), "buggy") {
 		t.Errorf("the caller learned the details: %v", err)
 	}
 	w := h.openWork()
 	w.send(&pb.WorkRequest{Register: &pb.Register{Slots: 1, Functions: []string{"f"}}})
-	wants(t, w.end(), wire{codes.Internal, "INTERNAL", "", false})
+	wants(t, w.end(), refused{codes.Internal, "INTERNAL", "", false})
 	if err := errors.Join(log.has("a call panicked"), log.has("buggy"), log.has("task.go")); err != nil {
 		t.Error(err)
 	}
@@ -159,8 +159,8 @@ func TestDrain(t *testing.T) {
 	if r, err := watch.Recv(); err != nil || r.Status != healthpb.HealthCheckResponse_NOT_SERVING {
 		t.Fatalf("health %v, %v; want NOT_SERVING", r, err)
 	}
-	wants(t, idle.end(), wire{codes.Unavailable, "DRAINING", "", true})
-	if m := wants(t, (<-unary).err, wire{codes.Unavailable, "DRAINING", "", true}); m["attempts"] != "0" {
+	wants(t, idle.end(), refused{codes.Unavailable, "DRAINING", "", true})
+	if m := wants(t, (<-unary).err, refused{codes.Unavailable, "DRAINING", "", true}); m["attempts"] != "0" {
 		t.Errorf("metadata %v, want no attempt", m)
 	}
 	if e := busy.outcome(2).Error; e.GetReason() != "DRAINING" || e.GetRetryAfterMs() <= 0 || e.Metadata["attempts"] != "0" {
@@ -174,9 +174,9 @@ func TestDrain(t *testing.T) {
 		t.Errorf("a new task: %v, want DRAINING", e)
 	}
 	_, err = h.tasks.Submit(h.ctx, &pb.SubmitRequest{Function: "f"})
-	wants(t, err, wire{codes.Unavailable, "DRAINING", "", true})
+	wants(t, err, refused{codes.Unavailable, "DRAINING", "", true})
 	late.send(&pb.WorkRequest{Register: &pb.Register{Slots: 1, Functions: []string{"f"}}})
-	wants(t, late.end(), wire{codes.Unavailable, "DRAINING", "", true})
+	wants(t, late.end(), refused{codes.Unavailable, "DRAINING", "", true})
 	if info, err := h.admin.GetServerInfo(h.ctx, &pb.GetServerInfoRequest{}); err != nil || !info.Draining || info.Running != 1 {
 		t.Errorf("info %v, %v", info, err)
 	}
@@ -189,7 +189,7 @@ func TestDrain(t *testing.T) {
 	if o := busy.outcome(1); string(o.Result) != "done" {
 		t.Errorf("the running task: %v", o)
 	}
-	wants(t, busy.end(), wire{codes.Unavailable, "DRAINING", "", true})
+	wants(t, busy.end(), refused{codes.Unavailable, "DRAINING", "", true})
 	w.stream.CloseSend()
 	if err := w.end(); err != nil {
 		t.Errorf("the worker's stream: %v, want OK", err)

@@ -129,11 +129,11 @@ func (c *clientStream) abandonAll() {
 // read takes frames until the client closes its side (io.EOF) or breaks off.
 func (c *clientStream) read() error {
 	var batch []dispatch.Submission
+	frame := &pb.SubmitStreamRequest{} // wire.Codec uses its messages again
 	for {
 		if err := c.waitForRoom(); err != nil {
 			return err
 		}
-		frame := &pb.SubmitStreamRequest{}
 		if err := c.stream.RecvMsg(frame); err != nil {
 			return err
 		}
@@ -146,6 +146,9 @@ func (c *clientStream) read() error {
 		}
 		c.cancel(frame.GetCancelNumbers())
 		clear(batch)
+		for _, t := range frame.Tasks {
+			t.Payload, t.Metadata = nil, nil // so that an idle stream holds none
+		}
 	}
 }
 

@@ -50,7 +50,7 @@ func TestStreamConversation(t *testing.T) {
 	if o := c.outcome(4); o.GetText() != "vier" || o.TaskId != "mine" || o.Result != nil {
 		t.Errorf("4: %v", o)
 	}
-	for number, want := range map[uint64]wire{
+	for number, want := range map[uint64]refused{
 		3:  {codes.InvalidArgument, "FUNCTION", "", false},
 		5:  {codes.Unavailable, "NO_WORKER", "", true},
 		6:  {codes.DeadlineExceeded, "TASK_EXPIRED", "", false},
@@ -60,7 +60,7 @@ func TestStreamConversation(t *testing.T) {
 		10: {codes.InvalidArgument, "ATTEMPT_TIMEOUT", "", false},
 	} {
 		e := c.outcome(number).Error
-		if got := (wire{codes.Code(e.GetCode()), e.GetReason(), "", e.GetRetryAfterMs() > 0}); got != want || e.GetMessage() == "" {
+		if got := (refused{codes.Code(e.GetCode()), e.GetReason(), "", e.GetRetryAfterMs() > 0}); got != want || e.GetMessage() == "" {
 			t.Errorf("%d: %v, want %+v", number, e, want)
 		}
 	}
@@ -115,7 +115,7 @@ func TestNumberInFlightTwiceEndsTheStream(t *testing.T) {
 		for _, f := range frames {
 			c.submit(f...)
 		}
-		wants(t, c.end(), wire{codes.InvalidArgument, "NUMBER", "number", false})
+		wants(t, c.end(), refused{codes.InvalidArgument, "NUMBER", "number", false})
 		h.eventually(what+": the stream's tasks leave", func() bool { return h.d.Info().Queued == 0 })
 	}
 }
@@ -129,7 +129,7 @@ func TestFrameOfTooManyTasksEndsTheStream(t *testing.T) {
 	}
 	c.submit(frame...)
 	err := c.end()
-	wants(t, err, wire{codes.InvalidArgument, "TASKS", "tasks", false})
+	wants(t, err, refused{codes.InvalidArgument, "TASKS", "tasks", false})
 	if !strings.Contains(err.Error(), "257") || h.d.Info().Queued != 0 {
 		t.Fatalf("%v with %d queued, want the number named and nothing kept", err, h.d.Info().Queued)
 	}
@@ -232,7 +232,7 @@ func TestSlowConsumerIsCutOff(t *testing.T) {
 			h.worker("w1", many, "large").work(result)
 			submitLarge(c)
 			w.cancelled() // the stream has ended, though its writer hangs in a send
-			wants(t, c.end(), wire{codes.ResourceExhausted, "SLOW_CONSUMER", "", true})
+			wants(t, c.end(), refused{codes.ResourceExhausted, "SLOW_CONSUMER", "", true})
 			for _, o := range c.got {
 				if proto.Size(o) > large+1000 {
 					t.Fatalf("outcome of %d bytes", proto.Size(o))
@@ -273,7 +273,7 @@ func TestClientThatDoesNotReadIsCutOff(t *testing.T) {
 	if got := w.cancelled(); got.Reason != task.CancelClientGone {
 		t.Fatalf("the worker was told %v", got)
 	}
-	wants(t, c.end(), wire{codes.Aborted, "SEND_BLOCKED", "", true})
+	wants(t, c.end(), refused{codes.Aborted, "SEND_BLOCKED", "", true})
 }
 
 func TestBugInAStreamEndsItAlone(t *testing.T) {
@@ -283,7 +283,7 @@ func TestBugInAStreamEndsItAlone(t *testing.T) {
 	c := h.client()
 	in.bad.Store(true)
 	c.submit(streamTask(1, "f", ""))
-	wants(t, c.end(), wire{codes.Internal, "INTERNAL", "", false})
+	wants(t, c.end(), refused{codes.Internal, "INTERNAL", "", false})
 	in.bad.Store(false)
 	if err := errors.Join(log.has("a call panicked"), log.has("buggy")); err != nil {
 		t.Error(err)

@@ -21,29 +21,29 @@ func TestSubmitRefusesWhatIsInvalid(t *testing.T) {
 	h := serve(t, dispatch.Options{MaxPayload: 100}, Options{})
 	for what, c := range map[string]struct {
 		req  *pb.SubmitRequest
-		want wire
+		want refused
 	}{
-		"no function":        {&pb.SubmitRequest{}, wire{codes.InvalidArgument, "FUNCTION", "function", false}},
-		"bad function":       {&pb.SubmitRequest{Function: "a b"}, wire{codes.InvalidArgument, "FUNCTION", "function", false}},
-		"long function":      {&pb.SubmitRequest{Function: strings.Repeat("f", 129)}, wire{codes.InvalidArgument, "FUNCTION", "function", false}},
-		"bad id":             {&pb.SubmitRequest{Function: "f", TaskId: "a/b"}, wire{codes.InvalidArgument, "TASK_ID", "task_id", false}},
-		"long id":            {&pb.SubmitRequest{Function: "f", TaskId: strings.Repeat("i", 129)}, wire{codes.InvalidArgument, "TASK_ID", "task_id", false}},
-		"text and payload":   {&pb.SubmitRequest{Function: "f", Payload: []byte("x"), Text: proto.String("y")}, wire{codes.InvalidArgument, "PAYLOAD", "payload", false}},
-		"payload too large":  {&pb.SubmitRequest{Function: "f", Payload: make([]byte, 101)}, wire{codes.InvalidArgument, "PAYLOAD_TOO_LARGE", "payload", false}},
-		"text too large":     {&pb.SubmitRequest{Function: "f", Text: proto.String(strings.Repeat("x", 101))}, wire{codes.InvalidArgument, "PAYLOAD_TOO_LARGE", "payload", false}},
-		"empty key":          {&pb.SubmitRequest{Function: "f", Metadata: map[string]string{"": "x"}}, wire{codes.InvalidArgument, "METADATA", "metadata", false}},
-		"much metadata":      {&pb.SubmitRequest{Function: "f", Metadata: map[string]string{"k": strings.Repeat("x", 16<<10)}}, wire{codes.InvalidArgument, "METADATA", "metadata", false}},
-		"negative timeout":   {&pb.SubmitRequest{Function: "f", Timeout: durationpb.New(-1)}, wire{codes.InvalidArgument, "TIMEOUT", "timeout", false}},
-		"short timeout":      {&pb.SubmitRequest{Function: "f", Timeout: durationpb.New(time.Millisecond - 1)}, wire{codes.InvalidArgument, "TIMEOUT", "timeout", false}},
-		"long timeout":       {&pb.SubmitRequest{Function: "f", Timeout: durationpb.New(24*time.Hour + 1)}, wire{codes.InvalidArgument, "TIMEOUT", "timeout", false}},
-		"no duration":        {&pb.SubmitRequest{Function: "f", Timeout: &durationpb.Duration{Seconds: 1, Nanos: -1}}, wire{codes.InvalidArgument, "TIMEOUT", "timeout", false}},
-		"attempt timeout":    {&pb.SubmitRequest{Function: "f", AttemptTimeout: durationpb.New(-1)}, wire{codes.InvalidArgument, "ATTEMPT_TIMEOUT", "attempt_timeout", false}},
-		"attempt no time":    {&pb.SubmitRequest{Function: "f", AttemptTimeout: &durationpb.Duration{Nanos: 1e9}}, wire{codes.InvalidArgument, "ATTEMPT_TIMEOUT", "attempt_timeout", false}},
-		"negative attempts":  {&pb.SubmitRequest{Function: "f", MaxAttempts: -1}, wire{codes.InvalidArgument, "MAX_ATTEMPTS", "max_attempts", false}},
-		"too many attempts":  {&pb.SubmitRequest{Function: "f", MaxAttempts: 101}, wire{codes.InvalidArgument, "MAX_ATTEMPTS", "max_attempts", false}},
-		"priority below":     {&pb.SubmitRequest{Function: "f", Priority: -1}, wire{codes.InvalidArgument, "PRIORITY", "priority", false}},
-		"priority above":     {&pb.SubmitRequest{Function: "f", Priority: 6}, wire{codes.InvalidArgument, "PRIORITY", "priority", false}},
-		"fail fast, no help": {&pb.SubmitRequest{Function: "f", FailFast: true}, wire{codes.Unavailable, "NO_WORKER", "", true}},
+		"no function":        {&pb.SubmitRequest{}, refused{codes.InvalidArgument, "FUNCTION", "function", false}},
+		"bad function":       {&pb.SubmitRequest{Function: "a b"}, refused{codes.InvalidArgument, "FUNCTION", "function", false}},
+		"long function":      {&pb.SubmitRequest{Function: strings.Repeat("f", 129)}, refused{codes.InvalidArgument, "FUNCTION", "function", false}},
+		"bad id":             {&pb.SubmitRequest{Function: "f", TaskId: "a/b"}, refused{codes.InvalidArgument, "TASK_ID", "task_id", false}},
+		"long id":            {&pb.SubmitRequest{Function: "f", TaskId: strings.Repeat("i", 129)}, refused{codes.InvalidArgument, "TASK_ID", "task_id", false}},
+		"text and payload":   {&pb.SubmitRequest{Function: "f", Payload: []byte("x"), Text: proto.String("y")}, refused{codes.InvalidArgument, "PAYLOAD", "payload", false}},
+		"payload too large":  {&pb.SubmitRequest{Function: "f", Payload: make([]byte, 101)}, refused{codes.InvalidArgument, "PAYLOAD_TOO_LARGE", "payload", false}},
+		"text too large":     {&pb.SubmitRequest{Function: "f", Text: proto.String(strings.Repeat("x", 101))}, refused{codes.InvalidArgument, "PAYLOAD_TOO_LARGE", "payload", false}},
+		"empty key":          {&pb.SubmitRequest{Function: "f", Metadata: map[string]string{"": "x"}}, refused{codes.InvalidArgument, "METADATA", "metadata", false}},
+		"much metadata":      {&pb.SubmitRequest{Function: "f", Metadata: map[string]string{"k": strings.Repeat("x", 16<<10)}}, refused{codes.InvalidArgument, "METADATA", "metadata", false}},
+		"negative timeout":   {&pb.SubmitRequest{Function: "f", Timeout: durationpb.New(-1)}, refused{codes.InvalidArgument, "TIMEOUT", "timeout", false}},
+		"short timeout":      {&pb.SubmitRequest{Function: "f", Timeout: durationpb.New(time.Millisecond - 1)}, refused{codes.InvalidArgument, "TIMEOUT", "timeout", false}},
+		"long timeout":       {&pb.SubmitRequest{Function: "f", Timeout: durationpb.New(24*time.Hour + 1)}, refused{codes.InvalidArgument, "TIMEOUT", "timeout", false}},
+		"no duration":        {&pb.SubmitRequest{Function: "f", Timeout: &durationpb.Duration{Seconds: 1, Nanos: -1}}, refused{codes.InvalidArgument, "TIMEOUT", "timeout", false}},
+		"attempt timeout":    {&pb.SubmitRequest{Function: "f", AttemptTimeout: durationpb.New(-1)}, refused{codes.InvalidArgument, "ATTEMPT_TIMEOUT", "attempt_timeout", false}},
+		"attempt no time":    {&pb.SubmitRequest{Function: "f", AttemptTimeout: &durationpb.Duration{Nanos: 1e9}}, refused{codes.InvalidArgument, "ATTEMPT_TIMEOUT", "attempt_timeout", false}},
+		"negative attempts":  {&pb.SubmitRequest{Function: "f", MaxAttempts: -1}, refused{codes.InvalidArgument, "MAX_ATTEMPTS", "max_attempts", false}},
+		"too many attempts":  {&pb.SubmitRequest{Function: "f", MaxAttempts: 101}, refused{codes.InvalidArgument, "MAX_ATTEMPTS", "max_attempts", false}},
+		"priority below":     {&pb.SubmitRequest{Function: "f", Priority: -1}, refused{codes.InvalidArgument, "PRIORITY", "priority", false}},
+		"priority above":     {&pb.SubmitRequest{Function: "f", Priority: 6}, refused{codes.InvalidArgument, "PRIORITY", "priority", false}},
+		"fail fast, no help": {&pb.SubmitRequest{Function: "f", FailFast: true}, refused{codes.Unavailable, "NO_WORKER", "", true}},
 	} {
 		t.Run(what, func(t *testing.T) {
 			_, err := h.tasks.Submit(h.ctx, c.req)
@@ -91,7 +91,7 @@ func TestSubmitAnswersWithTheOutcome(t *testing.T) {
 		t.Fatalf("asked again: %v, %v", resp, err)
 	}
 	_, err = h.tasks.Submit(h.ctx, &pb.SubmitRequest{Function: "sum", TaskId: "mine", Payload: []byte("9")})
-	wants(t, err, wire{codes.AlreadyExists, "TASK_ID_CONFLICT", "", false})
+	wants(t, err, refused{codes.AlreadyExists, "TASK_ID_CONFLICT", "", false})
 }
 
 func TestVerdictIsAnAnswer(t *testing.T) {
@@ -142,13 +142,13 @@ func TestTextComesBackAsText(t *testing.T) {
 func TestTaskExpires(t *testing.T) {
 	h := serve(t, dispatch.Options{}, Options{})
 	_, err := h.tasks.Submit(h.ctx, &pb.SubmitRequest{Function: "f", Timeout: durationpb.New(time.Millisecond)})
-	if m := wants(t, err, wire{codes.DeadlineExceeded, "TASK_EXPIRED", "", false}); m["state"] != "QUEUED" {
+	if m := wants(t, err, refused{codes.DeadlineExceeded, "TASK_EXPIRED", "", false}); m["state"] != "QUEUED" {
 		t.Errorf("metadata %v, want QUEUED", m)
 	}
 	w := h.worker("w1", 1, "f")
 	got := submitting(h, &pb.SubmitRequest{Function: "f", Timeout: durationpb.New(50 * time.Millisecond)})
 	a := w.task()
-	if m := wants(t, (<-got).err, wire{codes.DeadlineExceeded, "TASK_EXPIRED", "", false}); m["state"] != "RUNNING" {
+	if m := wants(t, (<-got).err, refused{codes.DeadlineExceeded, "TASK_EXPIRED", "", false}); m["state"] != "RUNNING" {
 		t.Errorf("metadata %v, want RUNNING", m)
 	}
 	if c := w.cancelled(); c.Token != a.Token || c.Reason != task.CancelDeadline {
@@ -200,7 +200,7 @@ func TestQueueFull(t *testing.T) {
 	submitting(h, &pb.SubmitRequest{Function: "f"})
 	h.eventually("the task is queued", func() bool { return h.d.Info().Queued == 1 })
 	_, err := h.tasks.Submit(h.ctx, &pb.SubmitRequest{Function: "f"})
-	if m := wants(t, err, wire{codes.ResourceExhausted, "QUEUE_FULL", "", true}); m["limit"] != "1" {
+	if m := wants(t, err, refused{codes.ResourceExhausted, "QUEUE_FULL", "", true}); m["limit"] != "1" {
 		t.Errorf("metadata %v, want the limit of 1", m)
 	}
 }
@@ -208,7 +208,7 @@ func TestQueueFull(t *testing.T) {
 func TestMessageOverTheTransportsLimit(t *testing.T) {
 	h := serve(t, dispatch.Options{MaxPayload: 1000}, Options{MaxMessage: 4000})
 	_, err := h.tasks.Submit(h.ctx, &pb.SubmitRequest{Function: "f", Payload: make([]byte, 3900)})
-	wants(t, err, wire{codes.InvalidArgument, "PAYLOAD_TOO_LARGE", "payload", false})
+	wants(t, err, refused{codes.InvalidArgument, "PAYLOAD_TOO_LARGE", "payload", false})
 	_, err = h.tasks.Submit(h.ctx, &pb.SubmitRequest{Function: "f", Payload: make([]byte, 4000)})
 	if status.Code(err) != codes.ResourceExhausted || !strings.Contains(err.Error(), "4000") {
 		t.Fatalf("%v, want RESOURCE_EXHAUSTED that names the limit of 4000", err)

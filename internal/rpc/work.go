@@ -102,8 +102,8 @@ func (s *workService) register(stream pb.WorkerService_WorkServer) (*dispatch.Se
 // off.
 func (s *workService) read(stream pb.WorkerService_WorkServer, ses *dispatch.Session) error {
 	var results []dispatch.Result
+	frame := &pb.WorkRequest{} // wire.Codec uses its messages again
 	for {
-		frame := &pb.WorkRequest{}
 		if err := stream.RecvMsg(frame); err != nil {
 			return err
 		}
@@ -123,6 +123,7 @@ func (s *workService) read(stream pb.WorkerService_WorkServer, ses *dispatch.Ses
 				TaskID: r.GetTaskId(), Attempt: int(r.GetAttempt()), Token: r.GetToken(),
 				Output: r.GetResult(), Failure: failureFromWire(r.GetFailure()),
 			})
+			r.Result = nil // so that an idle session holds none
 		}
 		ses.Results(results)
 		clear(results)

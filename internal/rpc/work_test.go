@@ -35,10 +35,10 @@ func TestFirstFrameMustRegister(t *testing.T) {
 	for i := range many {
 		many[i] = fmt.Sprint("f", i)
 	}
-	register := wire{codes.InvalidArgument, "REGISTER", "register", false}
+	register := refused{codes.InvalidArgument, "REGISTER", "register", false}
 	for what, c := range map[string]struct {
 		frame *pb.WorkRequest
-		want  wire
+		want  refused
 	}{
 		"empty":              {&pb.WorkRequest{}, register},
 		"heartbeat":          {&pb.WorkRequest{Heartbeat: &pb.Heartbeat{}}, register},
@@ -46,16 +46,16 @@ func TestFirstFrameMustRegister(t *testing.T) {
 		"with progress":      {&pb.WorkRequest{Register: reg(), Progress: []*pb.Progress{{}}}, register},
 		"with heartbeat":     {&pb.WorkRequest{Register: reg(), Heartbeat: &pb.Heartbeat{}}, register},
 		"with drain":         {&pb.WorkRequest{Register: reg(), Drain: &pb.Drain{}}, register},
-		"no function":        {&pb.WorkRequest{Register: &pb.Register{Slots: 1}}, wire{codes.InvalidArgument, "FUNCTIONS", "functions", false}},
-		"bad function":       {&pb.WorkRequest{Register: &pb.Register{Slots: 1, Functions: []string{"a b"}}}, wire{codes.InvalidArgument, "FUNCTIONS", "functions", false}},
-		"function twice":     {&pb.WorkRequest{Register: &pb.Register{Slots: 1, Functions: []string{"a", "a"}}}, wire{codes.InvalidArgument, "FUNCTIONS", "functions", false}},
-		"too many functions": {&pb.WorkRequest{Register: &pb.Register{Slots: 1, Functions: many}}, wire{codes.InvalidArgument, "FUNCTIONS", "functions", false}},
-		"no slot":            {&pb.WorkRequest{Register: &pb.Register{Functions: []string{"f"}}}, wire{codes.InvalidArgument, "SLOTS", "slots", false}},
-		"negative slots":     {&pb.WorkRequest{Register: &pb.Register{Functions: []string{"f"}, Slots: -1}}, wire{codes.InvalidArgument, "SLOTS", "slots", false}},
-		"too many slots":     {&pb.WorkRequest{Register: &pb.Register{Functions: []string{"f"}, Slots: 65537}}, wire{codes.InvalidArgument, "SLOTS", "slots", false}},
-		"bad worker id":      {&pb.WorkRequest{Register: &pb.Register{WorkerId: "a b", Functions: []string{"f"}, Slots: 1}}, wire{codes.InvalidArgument, "WORKER_ID", "worker_id", false}},
-		"bad labels":         {&pb.WorkRequest{Register: &pb.Register{Labels: map[string]string{"": ""}, Functions: []string{"f"}, Slots: 1}}, wire{codes.InvalidArgument, "LABELS", "labels", false}},
-		"runs more":          {&pb.WorkRequest{Register: &pb.Register{Running: make([]*pb.RunningTask, 2), Functions: []string{"f"}, Slots: 1}}, wire{codes.InvalidArgument, "RUNNING", "running", false}},
+		"no function":        {&pb.WorkRequest{Register: &pb.Register{Slots: 1}}, refused{codes.InvalidArgument, "FUNCTIONS", "functions", false}},
+		"bad function":       {&pb.WorkRequest{Register: &pb.Register{Slots: 1, Functions: []string{"a b"}}}, refused{codes.InvalidArgument, "FUNCTIONS", "functions", false}},
+		"function twice":     {&pb.WorkRequest{Register: &pb.Register{Slots: 1, Functions: []string{"a", "a"}}}, refused{codes.InvalidArgument, "FUNCTIONS", "functions", false}},
+		"too many functions": {&pb.WorkRequest{Register: &pb.Register{Slots: 1, Functions: many}}, refused{codes.InvalidArgument, "FUNCTIONS", "functions", false}},
+		"no slot":            {&pb.WorkRequest{Register: &pb.Register{Functions: []string{"f"}}}, refused{codes.InvalidArgument, "SLOTS", "slots", false}},
+		"negative slots":     {&pb.WorkRequest{Register: &pb.Register{Functions: []string{"f"}, Slots: -1}}, refused{codes.InvalidArgument, "SLOTS", "slots", false}},
+		"too many slots":     {&pb.WorkRequest{Register: &pb.Register{Functions: []string{"f"}, Slots: 65537}}, refused{codes.InvalidArgument, "SLOTS", "slots", false}},
+		"bad worker id":      {&pb.WorkRequest{Register: &pb.Register{WorkerId: "a b", Functions: []string{"f"}, Slots: 1}}, refused{codes.InvalidArgument, "WORKER_ID", "worker_id", false}},
+		"bad labels":         {&pb.WorkRequest{Register: &pb.Register{Labels: map[string]string{"": ""}, Functions: []string{"f"}, Slots: 1}}, refused{codes.InvalidArgument, "LABELS", "labels", false}},
+		"runs more":          {&pb.WorkRequest{Register: &pb.Register{Running: make([]*pb.RunningTask, 2), Functions: []string{"f"}, Slots: 1}}, refused{codes.InvalidArgument, "RUNNING", "running", false}},
 	} {
 		t.Run(what, func(t *testing.T) {
 			w := h.openWork()
@@ -75,7 +75,7 @@ func TestFirstFrameMustRegister(t *testing.T) {
 func TestRegisterLimit(t *testing.T) {
 	h := serve(t, dispatch.Options{}, Options{RegisterLimit: 20 * time.Millisecond})
 	err := h.openWork().end()
-	wants(t, err, wire{codes.DeadlineExceeded, "REGISTER_LIMIT", "", false})
+	wants(t, err, refused{codes.DeadlineExceeded, "REGISTER_LIMIT", "", false})
 	if !strings.Contains(err.Error(), "20ms") {
 		t.Errorf("%v, want the limit named", err)
 	}
@@ -85,7 +85,7 @@ func TestSecondRegisterEndsTheStream(t *testing.T) {
 	h := serve(t, dispatch.Options{}, Options{})
 	w := h.worker("w1", 1, "f")
 	w.send(&pb.WorkRequest{Register: &pb.Register{WorkerId: "w1", Slots: 1, Functions: []string{"f"}}})
-	wants(t, w.end(), wire{codes.InvalidArgument, "REGISTER", "register", false})
+	wants(t, w.end(), refused{codes.InvalidArgument, "REGISTER", "register", false})
 	h.eventually("the session is gone", func() bool { return h.d.Info().Sessions == 0 })
 }
 
@@ -123,7 +123,7 @@ func TestFrameOfResultsAtItsLimit(t *testing.T) {
 	}
 	w.send(&pb.WorkRequest{TaskResults: append(got[256:], &pb.TaskResult{})})
 	err := w.end()
-	wants(t, err, wire{codes.InvalidArgument, "TASK_RESULTS", "task_results", false})
+	wants(t, err, refused{codes.InvalidArgument, "TASK_RESULTS", "task_results", false})
 	if !strings.Contains(err.Error(), "257") {
 		t.Errorf("%v, want the number named", err)
 	}
@@ -154,7 +154,7 @@ func TestReplacedSession(t *testing.T) {
 	fresh := h.register(&pb.Register{WorkerId: "w1", Slots: 2, Functions: []string{"f"}, Running: []*pb.RunningTask{
 		{TaskId: a.TaskId, Attempt: a.Attempt, Token: a.Token}, {TaskId: "gone", Attempt: 1, Token: 5},
 	}})
-	wants(t, old.end(), wire{codes.Aborted, "SESSION_REPLACED", "", false})
+	wants(t, old.end(), refused{codes.Aborted, "SESSION_REPLACED", "", false})
 	if c := fresh.cancelled(); c.TaskId != "gone" || c.Token != 5 || c.Reason != task.CancelSuperseded {
 		t.Fatalf("cancel %v, want the task that is not known", c)
 	}
@@ -222,7 +222,7 @@ func TestHeartbeats(t *testing.T) {
 func TestSilentWorkerIsToldSo(t *testing.T) {
 	h := serve(t, dispatch.Options{Heartbeat: 20 * time.Millisecond}, Options{})
 	w := h.worker("w1", 1, "f") // it reads, and never says a word
-	wants(t, w.end(), wire{codes.Aborted, "WORKER_SILENT", "", true})
+	wants(t, w.end(), refused{codes.Aborted, "WORKER_SILENT", "", true})
 	h.eventually("the session is gone", func() bool { return h.d.Info().Sessions == 0 })
 }
 
@@ -274,7 +274,7 @@ func TestWorkerThatNeverReads(t *testing.T) {
 			t.Fatalf("task %d: %v, want it done by the other worker, the first in attempt 2", i, o)
 		}
 	}
-	wants(t, stuck.end(), wire{codes.Aborted, "SEND_BLOCKED", "", true})
+	wants(t, stuck.end(), refused{codes.Aborted, "SEND_BLOCKED", "", true})
 	resp, err := h.admin.ListWorkers(h.ctx, &pb.ListWorkersRequest{})
 	if err != nil || slices.ContainsFunc(resp.Workers, func(w *pb.Worker) bool { return w.WorkerId == "stuck" }) {
 		t.Fatalf("%v, %v: the stuck worker is still listed", resp, err)

@@ -12,7 +12,7 @@ func all() []contender {
 		{"JetStream, synced every 2 min", func() system { return &jetStream{} }, 1},
 		{"JetStream, sync always", func() system { return &jetStream{sync: "always"} }, 10},
 	}
-	if rabbitInstalled() {
+	if installed(rabbitServer) {
 		return append(list, contender{"RabbitMQ quorum queue", func() system { return &rabbitMQ{} }, 2})
 	}
 	fmt.Fprintln(os.Stderr, "SKIPPED: RabbitMQ is not installed (rabbitmq-server)")

@@ -3,10 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
-	"net"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -27,29 +23,16 @@ type jetStream struct {
 }
 
 func (j *jetStream) start(ctx context.Context, dir string) error {
-	bin, err := built("github.com/nats-io/nats-server/v2")
-	if err != nil {
-		return err
-	}
-	if j.address, err = freePort(); err != nil {
-		return err
-	}
 	j.dir = dir
-	host, port, _ := net.SplitHostPort(j.address)
-	conf := fmt.Sprintf("listen: %q\njetstream { store_dir: %q\n", net.JoinHostPort(host, port), dir)
+	conf := fmt.Sprintf("jetstream { store_dir: %q\n", dir)
 	if j.sync != "" {
 		conf += "sync_interval: " + j.sync + "\n"
 	}
-	file := filepath.Join(dir, "nats.conf")
-	if err := os.WriteFile(file, []byte(conf+"}\n"), 0o600); err != nil {
+	b, err := startNATS(ctx, dir, conf+"}\n")
+	if err != nil {
 		return err
 	}
-	if j.server, err = spawn(dir, nil, bin, "-c", file); err != nil {
-		return err
-	}
-	if err := dialled(ctx, j.address); err != nil {
-		return err
-	}
+	j.server, j.address = b.process, b.clients
 	if j.conn, err = nats.Connect(j.address); err != nil {
 		return err
 	}
@@ -104,7 +87,7 @@ func (j *jetStream) work(ctx context.Context, n, inFlight int, payload []byte) e
 		}
 	}
 	for range 3 - len(j.workers) {
-		p, _, err := role(j.dir, "jetstream", j.address)
+		p, err := startWorker(j.dir, config{Role: "jetstream", Address: j.address})
 		if err != nil {
 			return err
 		}
@@ -132,8 +115,8 @@ func (j *jetStream) stop() {
 	j.server.end()
 }
 
-func jetStreamWorker(ctx context.Context, address string, ready io.Writer) error {
-	conn, err := nats.Connect(address)
+func jetStreamWorker(ctx context.Context, c config, tell say) error {
+	conn, err := nats.Connect(c.Address)
 	if err != nil {
 		return err
 	}
@@ -148,7 +131,7 @@ func jetStreamWorker(ctx context.Context, address string, ready io.Writer) error
 	if _, err := consumer.Consume(func(m jetstream.Msg) { _ = m.Ack() }, jetstream.PullMaxMessages(2048)); err != nil {
 		return err
 	}
-	fmt.Fprintln(ready, "ready")
+	tell("ready", nil)
 	<-ctx.Done()
 	return nil
 }

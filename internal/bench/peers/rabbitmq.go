@@ -3,9 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
-	"os/exec"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -25,30 +22,14 @@ type rabbitMQ struct {
 const rabbitQueue = "tasks"
 
 func (r *rabbitMQ) start(ctx context.Context, dir string) error {
-	var err error
-	if r.address, err = freePort(); err != nil {
-		return err
-	}
 	r.dir = dir
-	port := r.address[len("127.0.0.1:"):]
-	r.server, err = spawn(dir, []string{
-		"RABBITMQ_NODENAME=peers" + port + "@localhost", "RABBITMQ_NODE_IP_ADDRESS=127.0.0.1", "RABBITMQ_NODE_PORT=" + port, "RABBITMQ_DIST_PORT=" + "3" + port[1:],
-		"RABBITMQ_MNESIA_BASE=" + dir, "RABBITMQ_LOG_BASE=" + dir, "RABBITMQ_ENABLED_PLUGINS_FILE=" + dir + "/plugins",
-		"RABBITMQ_PID_FILE=" + dir + "/pid", "HOME=" + dir,
-	}, "/usr/lib/rabbitmq/bin/rabbitmq-server")
+	b, err := startRabbit(ctx, dir)
 	if err != nil {
 		return err
 	}
-	if err := dialled(ctx, r.address); err != nil {
+	r.server, r.address = b.process, b.clients
+	if r.conn, err = amqp.Dial(rabbitURL(r.address)); err != nil {
 		return err
-	}
-	for limit := time.Now().Add(30 * time.Second); ; time.Sleep(100 * time.Millisecond) { // it listens before it is ready
-		if r.conn, err = amqp.Dial("amqp://guest:guest@" + r.address + "/"); err == nil {
-			break
-		}
-		if time.Now().After(limit) {
-			return err
-		}
 	}
 	if r.ch, err = r.conn.Channel(); err != nil {
 		return err
@@ -92,11 +73,10 @@ func (r *rabbitMQ) enqueue(ctx context.Context, n, inFlight int, payload []byte)
 
 func (r *rabbitMQ) work(ctx context.Context, n, inFlight int, payload []byte) error {
 	for range 3 - len(r.workers) {
-		p, lines, err := role(r.dir, "rabbitmq", r.address)
+		p, err := startWorker(r.dir, config{Role: "rabbitmq", Address: r.address})
 		if err != nil {
 			return err
 		}
-		go func() { _, _ = io.Copy(io.Discard, lines) }()
 		r.workers = append(r.workers, p)
 	}
 	if err := r.enqueue(ctx, n, inFlight, payload); err != nil {
@@ -123,8 +103,8 @@ func (r *rabbitMQ) stop() {
 	r.server.end()
 }
 
-func rabbitWorker(ctx context.Context, address string, ready io.Writer) error {
-	conn, err := amqp.Dial("amqp://guest:guest@" + address + "/")
+func rabbitWorker(ctx context.Context, c config, tell say) error {
+	conn, err := amqp.Dial(rabbitURL(c.Address))
 	if err != nil {
 		return err
 	}
@@ -139,16 +119,11 @@ func rabbitWorker(ctx context.Context, address string, ready io.Writer) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(ready, "ready")
+	tell("ready", nil)
 	for d := range deliveries {
 		if err := d.Ack(false); err != nil {
 			return err
 		}
 	}
 	return ctx.Err()
-}
-
-func rabbitInstalled() bool {
-	_, err := exec.LookPath("/usr/lib/rabbitmq/bin/rabbitmq-server")
-	return err == nil
 }

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"io"
 	"sync"
 	"sync/atomic"
 
@@ -25,21 +23,12 @@ type reparto struct {
 }
 
 func (r *reparto) start(ctx context.Context, dir string) error {
-	bin, err := built("reparto/cmd/balancer")
-	if err != nil {
-		return err
-	}
-	if r.address, err = freePort(); err != nil {
-		return err
-	}
 	r.dir = dir
-	r.server, err = spawn(dir, nil, bin, "--grpc", r.address, "--legacy-clients", "", "--legacy-workers", "", "--store", "file:"+dir+"/data")
+	b, err := startBalancer(ctx, dir)
 	if err != nil {
 		return err
 	}
-	if err := dialled(ctx, r.address); err != nil {
-		return err
-	}
+	r.server, r.address = b.process, b.clients
 	r.client, err = client.Dial(r.address)
 	return err
 }
@@ -74,7 +63,7 @@ func (r *reparto) enqueue(ctx context.Context, n, inFlight int, payload []byte) 
 
 func (r *reparto) work(ctx context.Context, n, inFlight int, payload []byte) error {
 	for range 3 - len(r.workers) {
-		p, _, err := role(r.dir, "reparto", r.address)
+		p, err := startWorker(r.dir, config{Role: "reparto", Address: r.address})
 		if err != nil {
 			return err
 		}
@@ -116,12 +105,12 @@ func (r *reparto) stop() {
 	r.server.end()
 }
 
-func repartoWorker(ctx context.Context, address string, ready io.Writer) error {
-	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+func repartoWorker(ctx context.Context, c config, tell say) error {
+	conn, err := grpc.NewClient(c.Address, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		return err
 	}
 	return worker.Run(ctx, conn, worker.Handlers{
 		"echo": func(_ context.Context, t worker.Task) ([]byte, error) { return t.Payload, nil },
-	}, worker.Options{OnRegistered: func(worker.Registration) { fmt.Fprintln(ready, "ready") }})
+	}, worker.Options{OnRegistered: func(worker.Registration) { tell("ready", nil) }})
 }

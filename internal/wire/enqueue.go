@@ -1,0 +1,152 @@
+package wire
+
+import pb "reparto/gen/reparto/v1"
+
+func hintOfEnqueueRequest(m *pb.EnqueueRequest) int {
+	n := fields
+	for _, t := range m.Tasks {
+		n += 3 + fields + hintOfEnqueueTask(t)
+	}
+	return n
+}
+
+func (w *writer) enqueueRequest(m *pb.EnqueueRequest) {
+	for _, t := range m.Tasks {
+		hint := hintOfEnqueueTask(t)
+		at := w.open(1, hint)
+		w.enqueueTask(t)
+		w.close(at, hint)
+	}
+}
+
+func (d *decoder) enqueueRequest(m *pb.EnqueueRequest) {
+	m.Tasks = nil
+	var fresh slab[pb.EnqueueTask]
+	for d.more() {
+		switch d.varint() {
+		case 1<<3 | bytes:
+			t := fresh.next()
+			d.enqueueTask(t, d.message())
+			m.Tasks = append(m.Tasks, t)
+		default:
+			d.fail()
+		}
+	}
+}
+
+func hintOfEnqueueTask(t *pb.EnqueueTask) int {
+	n := 12 + len(t.Function) + len(t.Payload) + len(t.TaskId) + hintOfMap(t.Metadata)
+	if t.Text != nil {
+		n += len(*t.Text)
+	}
+	return n
+}
+
+func (w *writer) enqueueTask(t *pb.EnqueueTask) {
+	w.string(1, t.Function)
+	w.bytes(2, t.Payload)
+	w.optional(3, t.Text)
+	w.string(4, t.TaskId)
+	w.entries(5, t.Metadata)
+	put(w, 6, t.RunAt)
+	put(w, 7, t.Delay)
+	w.varint(8, uint64(t.Priority))
+	w.varint(9, uint64(t.MaxAttempts))
+	put(w, 10, t.Backoff)
+	put(w, 11, t.AttemptTimeout)
+	put(w, 12, t.ExpireTime)
+	put(w, 13, t.TimeToLive)
+	put(w, 14, t.Retention)
+	w.bool(15, t.FreshId)
+}
+
+func (d *decoder) enqueueTask(t *pb.EnqueueTask, r reader) {
+	for r.more() {
+		switch r.varint() {
+		case 1<<3 | bytes:
+			t.Function = d.name(r.bytes())
+		case 2<<3 | bytes:
+			t.Payload = d.copied(r.bytes())
+		case 3<<3 | bytes:
+			s := d.string(r.bytes())
+			t.Text = &s
+		case 4<<3 | bytes:
+			t.TaskId = d.string(r.bytes())
+		case 5<<3 | bytes:
+			d.entry(&t.Metadata, r.message())
+		case 6<<3 | bytes:
+			merged(d, &t.RunAt, r.bytes())
+		case 7<<3 | bytes:
+			merged(d, &t.Delay, r.bytes())
+		case 8<<3 | varint:
+			t.Priority = int32(r.varint())
+		case 9<<3 | varint:
+			t.MaxAttempts = int32(r.varint())
+		case 10<<3 | bytes:
+			merged(d, &t.Backoff, r.bytes())
+		case 11<<3 | bytes:
+			merged(d, &t.AttemptTimeout, r.bytes())
+		case 12<<3 | bytes:
+			merged(d, &t.ExpireTime, r.bytes())
+		case 13<<3 | bytes:
+			merged(d, &t.TimeToLive, r.bytes())
+		case 14<<3 | bytes:
+			merged(d, &t.Retention, r.bytes())
+		case 15<<3 | varint:
+			t.FreshId = r.varint() != 0
+		default:
+			r.fail()
+		}
+	}
+	d.bad = d.bad || r.bad
+}
+
+func hintOfEnqueueResponse(m *pb.EnqueueResponse) int {
+	n := fields
+	for _, e := range m.Results {
+		n += 3 + fields + len(e.TaskId)
+	}
+	return n
+}
+
+func (w *writer) enqueueResponse(m *pb.EnqueueResponse) {
+	for _, e := range m.Results {
+		hint := 4 + len(e.TaskId)
+		at := w.open(1, hint)
+		w.string(1, e.TaskId)
+		w.bool(2, e.Existed)
+		put(w, 3, e.Error)
+		w.close(at, hint)
+	}
+}
+
+func (d *decoder) enqueueResponse(m *pb.EnqueueResponse) {
+	m.Results = nil
+	var fresh slab[pb.Enqueued]
+	for d.more() {
+		switch d.varint() {
+		case 1<<3 | bytes:
+			e := fresh.next()
+			d.enqueued(e, d.message())
+			m.Results = append(m.Results, e)
+		default:
+			d.fail()
+		}
+	}
+}
+
+func (d *decoder) enqueued(e *pb.Enqueued, r reader) {
+	for r.more() {
+		switch r.varint() {
+		case 1<<3 | bytes:
+			e.TaskId = d.string(r.bytes())
+		case 2<<3 | varint:
+			e.Existed = r.varint() != 0
+		case 3<<3 | bytes:
+			merged(d, &e.Error, r.bytes())
+		default:
+			r.fail()
+		}
+	}
+	d.bad = d.bad || r.bad
+}

@@ -1,0 +1,205 @@
+package wire
+
+import (
+	"google.golang.org/protobuf/encoding/protowire"
+
+	pb "reparto/gen/reparto/v1"
+)
+
+func hintOfSubmitRequest(m *pb.SubmitStreamRequest) int {
+	n := fields + len(m.CancelNumbers)*10
+	for _, t := range m.Tasks {
+		n += 3 + fields + hintOfStreamTask(t)
+	}
+	return n
+}
+
+func (w *writer) submitRequest(m *pb.SubmitStreamRequest) {
+	for _, t := range m.Tasks {
+		hint := hintOfStreamTask(t)
+		at := w.open(1, hint)
+		w.streamTask(t)
+		w.close(at, hint)
+	}
+	if n := len(m.CancelNumbers); n > 0 {
+		at := w.open(2, n)
+		for _, v := range m.CancelNumbers {
+			w.b = protowire.AppendVarint(w.b, v)
+		}
+		w.close(at, n)
+	}
+}
+
+func (d *decoder) submitRequest(m *pb.SubmitStreamRequest) {
+	had := m.Tasks[:cap(m.Tasks)]
+	m.Tasks, m.CancelNumbers = m.Tasks[:0], m.CancelNumbers[:0]
+	var fresh slab[pb.StreamTask]
+	for d.more() {
+		switch d.varint() {
+		case 1<<3 | bytes:
+			t := used(had, len(m.Tasks))
+			if t == nil {
+				t = fresh.next()
+			} else {
+				*t = pb.StreamTask{}
+			}
+			d.streamTask(t, d.message())
+			m.Tasks = append(m.Tasks, t)
+		case 2<<3 | bytes:
+			r := d.message()
+			for r.more() {
+				m.CancelNumbers = append(m.CancelNumbers, r.varint())
+			}
+			d.bad = d.bad || r.bad
+		case 2<<3 | varint:
+			m.CancelNumbers = append(m.CancelNumbers, d.varint())
+		default:
+			d.fail()
+		}
+	}
+}
+
+// used returns the message that a frame had in a place, or nil.
+func used[M any](had []*M, i int) *M {
+	if i < len(had) {
+		return had[i]
+	}
+	return nil
+}
+
+// The hint of a task is what it takes if its numbers are small.
+func hintOfStreamTask(t *pb.StreamTask) int {
+	n := 20 + len(t.Function) + len(t.Payload) + len(t.TaskId) + hintOfMap(t.Metadata)
+	if t.Text != nil {
+		n += len(*t.Text)
+	}
+	return n
+}
+
+func (w *writer) streamTask(t *pb.StreamTask) {
+	w.varint(1, t.Number)
+	w.string(2, t.Function)
+	w.bytes(3, t.Payload)
+	w.optional(4, t.Text)
+	w.string(5, t.TaskId)
+	w.entries(6, t.Metadata)
+	w.varint(7, uint64(t.TimeoutMs))
+	w.varint(8, uint64(t.AttemptTimeoutMs))
+	w.varint(9, uint64(t.MaxAttempts))
+	w.bool(10, t.FailFast)
+	w.varint(11, uint64(t.Priority))
+}
+
+func (d *decoder) streamTask(t *pb.StreamTask, r reader) {
+	for r.more() {
+		switch r.varint() {
+		case 1<<3 | varint:
+			t.Number = r.varint()
+		case 2<<3 | bytes:
+			t.Function = d.name(r.bytes())
+		case 3<<3 | bytes:
+			t.Payload = d.copied(r.bytes())
+		case 4<<3 | bytes:
+			s := d.string(r.bytes())
+			t.Text = &s
+		case 5<<3 | bytes:
+			t.TaskId = d.string(r.bytes())
+		case 6<<3 | bytes:
+			d.entry(&t.Metadata, r.message())
+		case 7<<3 | varint:
+			t.TimeoutMs = int64(r.varint())
+		case 8<<3 | varint:
+			t.AttemptTimeoutMs = int64(r.varint())
+		case 9<<3 | varint:
+			t.MaxAttempts = int32(r.varint())
+		case 10<<3 | varint:
+			t.FailFast = r.varint() != 0
+		case 11<<3 | varint:
+			t.Priority = int32(r.varint())
+		default:
+			r.fail()
+		}
+	}
+	d.bad = d.bad || r.bad
+}
+
+func hintOfSubmitResponse(m *pb.SubmitStreamResponse) int {
+	if m.Limits != nil {
+		return rare
+	}
+	n := fields
+	for _, o := range m.Outcomes {
+		n += 3 + fields + hintOfStreamOutcome(o)
+	}
+	return n
+}
+
+func (w *writer) submitResponse(m *pb.SubmitStreamResponse) {
+	for _, o := range m.Outcomes {
+		hint := hintOfStreamOutcome(o)
+		at := w.open(2, hint)
+		w.streamOutcome(o)
+		w.close(at, hint)
+	}
+}
+
+func (d *decoder) submitResponse(m *pb.SubmitStreamResponse) {
+	m.Outcomes = nil
+	var fresh slab[pb.StreamOutcome]
+	for d.more() {
+		switch d.varint() {
+		case 2<<3 | bytes:
+			o := fresh.next()
+			d.streamOutcome(o, d.message())
+			m.Outcomes = append(m.Outcomes, o)
+		default:
+			d.fail()
+		}
+	}
+}
+
+func hintOfStreamOutcome(o *pb.StreamOutcome) int {
+	n := 20 + len(o.TaskId) + len(o.Result) + len(o.WorkerId)
+	if o.Text != nil {
+		n += len(*o.Text)
+	}
+	return n
+}
+
+func (w *writer) streamOutcome(o *pb.StreamOutcome) {
+	w.varint(1, o.Number)
+	w.string(2, o.TaskId)
+	w.bytes(3, o.Result)
+	w.optional(4, o.Text)
+	put(w, 5, o.Failure)
+	put(w, 6, o.Error)
+	w.varint(7, uint64(o.Attempt))
+	w.string(8, o.WorkerId)
+}
+
+func (d *decoder) streamOutcome(o *pb.StreamOutcome, r reader) {
+	for r.more() {
+		switch r.varint() {
+		case 1<<3 | varint:
+			o.Number = r.varint()
+		case 2<<3 | bytes:
+			o.TaskId = d.string(r.bytes())
+		case 3<<3 | bytes:
+			o.Result = d.copied(r.bytes())
+		case 4<<3 | bytes:
+			s := d.string(r.bytes())
+			o.Text = &s
+		case 5<<3 | bytes:
+			merged(d, &o.Failure, r.bytes())
+		case 6<<3 | bytes:
+			merged(d, &o.Error, r.bytes())
+		case 7<<3 | varint:
+			o.Attempt = int32(r.varint())
+		case 8<<3 | bytes:
+			o.WorkerId = d.name(r.bytes())
+		default:
+			r.fail()
+		}
+	}
+	d.bad = d.bad || r.bad
+}

@@ -1,0 +1,254 @@
+package wire
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	pb "reparto/gen/reparto/v1"
+)
+
+// kinds makes an empty message of each kind.
+var kinds = []func() proto.Message{
+	func() proto.Message { return &pb.SubmitStreamRequest{} },
+	func() proto.Message { return &pb.SubmitStreamResponse{} },
+	func() proto.Message { return &pb.WorkRequest{} },
+	func() proto.Message { return &pb.WorkResponse{} },
+	func() proto.Message { return &pb.EnqueueRequest{} },
+	func() proto.Message { return &pb.EnqueueResponse{} },
+}
+
+func text(s string) *string { return &s }
+
+// samples have every field somewhere, set and unset, small and large.
+func samples() []proto.Message {
+	long := []byte(strings.Repeat("x", 5000))
+	pairs := map[string]string{"a": "1", "": "", "traceparent": strings.Repeat("0", 300)}
+	failure := &pb.Failure{Reason: "R", Message: "m", Retry: true, RetryAfterMs: 7}
+	problem := &pb.Error{Code: 8, Reason: "QUEUE_FULL", Message: "é", RetryAfterMs: 1, Metadata: pairs}
+	var many []*pb.StreamTask
+	for i := range 300 {
+		many = append(many, &pb.StreamTask{Number: uint64(i), Function: "f" + strings.Repeat("o", i%7), Payload: long[:i%200], TaskId: strings.Repeat("i", i%40)})
+	}
+	return []proto.Message{
+		&pb.SubmitStreamRequest{},
+		&pb.SubmitStreamRequest{CancelNumbers: []uint64{0, 1, 300, 1 << 63}},
+		&pb.SubmitStreamRequest{Tasks: []*pb.StreamTask{
+			{}, {Number: 1 << 40, Function: "sum", Payload: []byte("1,2"), TaskId: "t", Metadata: pairs, TimeoutMs: -1, AttemptTimeoutMs: 1 << 50,
+				MaxAttempts: -3, FailFast: true, Priority: 5},
+			{Text: text("")}, {Text: text("grüße"), Payload: long},
+		}},
+		&pb.SubmitStreamRequest{Tasks: many},
+		&pb.SubmitStreamResponse{Limits: &pb.ClientLimits{MaxFrameTasks: 256}},
+		&pb.SubmitStreamResponse{Outcomes: []*pb.StreamOutcome{
+			{}, {Number: 3, TaskId: "t", Result: long, Attempt: 2, WorkerId: "w"}, {Text: text("x"), WorkerId: "w"},
+			{Failure: failure, Attempt: -1}, {Error: problem},
+		}},
+		&pb.WorkRequest{Register: &pb.Register{WorkerId: "w", Functions: []string{"f"}}},
+		&pb.WorkRequest{Progress: []*pb.Progress{{Token: 1, Percent: 2, Message: "m"}}},
+		&pb.WorkRequest{Heartbeat: &pb.Heartbeat{}, Drain: &pb.Drain{}, TaskResults: []*pb.TaskResult{
+			{}, {TaskId: "t", Attempt: 1, Token: 1 << 60, Result: []byte("15")}, {Token: 2, Failure: failure},
+		}},
+		&pb.WorkResponse{Ack: &pb.Ack{WorkerId: "w"}},
+		&pb.WorkResponse{Heartbeat: &pb.Heartbeat{}, Drain: &pb.Drain{ReconnectAfterMs: 5, Leave: true}, AckedTokens: []uint64{1, 0, 1 << 63},
+			AssignTasks: []*pb.AssignTask{{}, {TaskId: "t", Attempt: 9, Token: 4, Function: "f", Payload: long, Metadata: pairs, TimeRemainingMs: 100}},
+			CancelTasks: []*pb.CancelTask{{}, {TaskId: "t", Token: 4, Reason: "DEADLINE"}}},
+		&pb.EnqueueRequest{Tasks: []*pb.EnqueueTask{
+			{}, {Function: "f", Payload: []byte("p"), TaskId: "t", Metadata: pairs, RunAt: timestamppb.New(time.Unix(5, 6)), Delay: durationpb.New(time.Second),
+				Priority: 1, MaxAttempts: 2, Backoff: &pb.Backoff{Multiplier: 2, Jitter: .5}, AttemptTimeout: durationpb.New(1),
+				ExpireTime: &timestamppb.Timestamp{}, TimeToLive: durationpb.New(time.Hour), Retention: durationpb.New(2), FreshId: true},
+			{Text: text("t"), Function: "f"},
+		}},
+		&pb.EnqueueResponse{Results: []*pb.Enqueued{{}, {TaskId: "t", Existed: true}, {Error: problem}}},
+	}
+}
+
+func encode(t *testing.T, m proto.Message) []byte {
+	t.Helper()
+	data, err := Codec{}.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer data.Free()
+	return data.Materialize()
+}
+
+func decode(b []byte, to proto.Message) error {
+	return Codec{}.Unmarshal(mem.BufferSlice{mem.SliceBuffer(b)}, to)
+}
+
+// The library reads what the codec writes, and the codec what the library writes.
+func TestTheLibraryAgrees(t *testing.T) {
+	for _, m := range samples() {
+		name := string(m.ProtoReflect().Descriptor().Name())
+		b := encode(t, m)
+		read := m.ProtoReflect().New().Interface()
+		if err := proto.Unmarshal(b, read); err != nil || !proto.Equal(m, read) {
+			t.Errorf("%s: the library reads %v, %v\nof %v", name, read, err, m)
+		}
+		b, err := proto.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		own := m.ProtoReflect().New().Interface()
+		if err := decode(b, own); err != nil || !proto.Equal(m, own) {
+			t.Errorf("%s: the codec reads %v, %v\nof %v", name, own, err, m)
+		}
+	}
+}
+
+// Only the fast way is of use: samples without what is rare must not leave it.
+func TestCommonMessagesAreReadByHand(t *testing.T) {
+	for _, m := range samples() {
+		b, err := proto.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := decoder{reader: reader{b: b}}
+		d.read(m.ProtoReflect().New().Interface())
+		if want := hintOf(m) == rare; d.bad != want {
+			t.Errorf("%v: left to the library: %t, want %t", m, d.bad, want)
+		}
+	}
+}
+
+func TestAFrameIsReadIntoTheSameMessages(t *testing.T) {
+	first := &pb.SubmitStreamRequest{CancelNumbers: []uint64{7}, Tasks: []*pb.StreamTask{
+		{Number: 1, Function: "f", Payload: []byte("one"), TaskId: "id", Metadata: map[string]string{"k": "v"}, FailFast: true, Text: text("x")},
+		{Number: 2},
+	}}
+	second := &pb.SubmitStreamRequest{Tasks: []*pb.StreamTask{{Number: 3, Payload: []byte("three")}}}
+	frame := &pb.SubmitStreamRequest{}
+	if err := decode(encode(t, first), frame); err != nil {
+		t.Fatal(err)
+	}
+	message, payload := frame.Tasks[0], frame.Tasks[0].Payload
+	if err := decode(encode(t, second), frame); err != nil {
+		t.Fatal(err)
+	}
+	if frame.Tasks[0] != message {
+		t.Error("another message")
+	}
+	if !proto.Equal(frame, second) {
+		t.Errorf("read %v, want %v", frame, second)
+	}
+	if string(payload) != "one" {
+		t.Errorf("the payload that was kept is now %q", payload)
+	}
+}
+
+func TestTextThatIsNotUTF8IsRefused(t *testing.T) {
+	bad := string([]byte{0xff})
+	for _, m := range []proto.Message{
+		&pb.SubmitStreamRequest{Tasks: []*pb.StreamTask{{Function: bad}}},
+		&pb.SubmitStreamRequest{Tasks: []*pb.StreamTask{{Metadata: map[string]string{"k": bad}}}},
+		&pb.WorkRequest{TaskResults: []*pb.TaskResult{{Failure: &pb.Failure{Message: bad}}}},
+	} {
+		if _, err := (Codec{}).Marshal(m); err == nil || !strings.Contains(err.Error(), "UTF-8") {
+			t.Errorf("%T was written: %v", m, err)
+		}
+	}
+	task := protowire.AppendBytes(protowire.AppendTag(nil, 2, protowire.BytesType), []byte(bad))
+	frame := protowire.AppendBytes(protowire.AppendTag(nil, 1, protowire.BytesType), task)
+	if err := decode(frame, &pb.SubmitStreamRequest{}); err == nil {
+		t.Error("it was read")
+	}
+}
+
+func TestOthersAreTheLibrarys(t *testing.T) {
+	m := &pb.SubmitRequest{Function: "sum", Payload: []byte("1,2")}
+	read := &pb.SubmitRequest{}
+	if err := decode(encode(t, m), read); err != nil || !proto.Equal(m, read) {
+		t.Errorf("%v, %v", read, err)
+	}
+}
+
+// FuzzUnmarshal holds the codec against the library on whatever may arrive.
+func FuzzUnmarshal(f *testing.F) {
+	for _, m := range samples() {
+		for i, make := range kinds {
+			if make().ProtoReflect().Descriptor() == m.ProtoReflect().Descriptor() {
+				b, err := proto.Marshal(m)
+				if err != nil {
+					f.Fatal(err)
+				}
+				f.Add(uint8(i), b)
+			}
+		}
+	}
+	f.Fuzz(func(t *testing.T, kind uint8, b []byte) {
+		make := kinds[int(kind)%len(kinds)]
+		own, theirs := make(), make()
+		err, want := decode(b, own), proto.Unmarshal(b, theirs)
+		if (err == nil) != (want == nil) {
+			t.Fatalf("the codec says %v, the library %v", err, want)
+		}
+		if err == nil && !proto.Equal(own, theirs) {
+			t.Fatalf("read %v\nwant %v", own, theirs)
+		}
+		if err != nil {
+			return
+		}
+		again := make()
+		if err := proto.Unmarshal(encode(t, own), again); err != nil || !proto.Equal(own, again) && !unknown(own) {
+			t.Fatalf("written and read again: %v, %v\nof %v", again, err, own)
+		}
+	})
+}
+
+// unknown reports whether a message holds unknown fields, which Marshal may leave
+// out.
+func unknown(m proto.Message) bool {
+	clean := proto.Clone(m)
+	var o = proto.UnmarshalOptions{DiscardUnknown: true}
+	b, err := proto.Marshal(clean)
+	return err != nil || o.Unmarshal(b, clean) != nil || !proto.Equal(m, clean)
+}
+
+func BenchmarkFrame(b *testing.B) {
+	m := &pb.SubmitStreamRequest{}
+	for i := range 128 {
+		m.Tasks = append(m.Tasks, &pb.StreamTask{Number: 1<<40 + uint64(i), Function: "echo", Payload: []byte("123456789"), TimeoutMs: 5000})
+	}
+	wire, err := proto.Marshal(m)
+	if err != nil {
+		b.Fatal(err)
+	}
+	data := mem.BufferSlice{mem.SliceBuffer(wire)}
+	type codec interface {
+		Marshal(any) (mem.BufferSlice, error)
+		Unmarshal(mem.BufferSlice, any) error
+	}
+	for _, c := range []struct {
+		name string
+		codec
+	}{{"own", Codec{}}, {"library", library}} {
+		b.Run("decode/"+c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			frame := &pb.SubmitStreamRequest{}
+			for b.Loop() {
+				if err := c.Unmarshal(data, frame); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*128), "ns/task")
+		})
+		b.Run("encode/"+c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				d, err := c.Marshal(m)
+				if err != nil {
+					b.Fatal(err)
+				}
+				d.Free()
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*128), "ns/task")
+		})
+	}
+}

@@ -1,0 +1,121 @@
+package wire
+
+import (
+	"unicode/utf8"
+
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+)
+
+// writer puts a message together. Once it is bad, the library has the last word.
+type writer struct {
+	b   []byte
+	bad bool
+}
+
+// fields is more than the fields of a task take that are neither text nor bytes.
+const fields = 64
+
+func hintOfMap(m map[string]string) int {
+	n := 0
+	for k, v := range m {
+		n += len(k) + len(v) + 12
+	}
+	return n
+}
+
+// tag begins a field, whose number is below 16.
+func (w *writer) tag(field, kind uint64) { w.b = append(w.b, byte(field<<3|kind)) }
+
+func (w *writer) varint(field, v uint64) {
+	if v != 0 {
+		w.tag(field, varint)
+		w.b = protowire.AppendVarint(w.b, v)
+	}
+}
+
+func (w *writer) bool(field uint64, v bool) {
+	if v {
+		w.varint(field, 1)
+	}
+}
+
+func (w *writer) fixed(field, v uint64) {
+	if v != 0 {
+		w.tag(field, fixed64)
+		w.b = protowire.AppendFixed64(w.b, v)
+	}
+}
+
+func (w *writer) bytes(field uint64, v []byte) {
+	if len(v) > 0 {
+		w.tag(field, bytes)
+		w.b = protowire.AppendBytes(w.b, v)
+	}
+}
+
+func (w *writer) string(field uint64, v string) {
+	if v != "" {
+		w.text(field, v)
+	}
+}
+
+func (w *writer) optional(field uint64, v *string) {
+	if v != nil {
+		w.text(field, *v)
+	}
+}
+
+func (w *writer) text(field uint64, v string) {
+	w.bad = w.bad || !utf8.ValidString(v)
+	w.tag(field, bytes)
+	w.b = protowire.AppendString(w.b, v)
+}
+
+// open begins a message in the message, of about so many bytes, and returns its
+// place for close.
+func (w *writer) open(field uint64, hint int) (at int) {
+	w.tag(field, bytes)
+	w.b = protowire.AppendVarint(w.b, uint64(hint))
+	return len(w.b)
+}
+
+// close writes the length of a message that began there. The message moves when
+// its length takes other room than was thought.
+func (w *writer) close(at, hint int) {
+	n := uint64(len(w.b) - at)
+	had, want := protowire.SizeVarint(uint64(hint)), protowire.SizeVarint(n)
+	begin := at - had
+	if want > had {
+		w.b = append(w.b, make([]byte, want-had)...)
+	}
+	if want != had {
+		copy(w.b[begin+want:], w.b[at:at+int(n)])
+		w.b = w.b[:begin+want+int(n)]
+	}
+	protowire.AppendVarint(w.b[:begin], n)
+}
+
+func (w *writer) entries(field uint64, m map[string]string) {
+	for k, v := range m {
+		hint := len(k) + len(v) + 4
+		at := w.open(field, hint)
+		w.text(1, k)
+		w.text(2, v)
+		w.close(at, hint)
+	}
+}
+
+// put has the library write a message that comes seldom; nil is none.
+func put[M any, P interface {
+	*M
+	proto.Message
+}](w *writer, field uint64, m P) {
+	if m == nil {
+		return
+	}
+	at := w.open(field, fields)
+	b, err := proto.MarshalOptions{}.MarshalAppend(w.b, m)
+	w.b, w.bad = b, w.bad || err != nil
+	w.close(at, fields)
+}

@@ -1,27 +1,8 @@
 package client
 
-import (
-	"bufio"
-	"crypto/rand"
-	"sync"
+import "reparto/internal/ids"
 
-	"github.com/google/uuid"
-)
-
-// randomness is read in larger pieces than an id needs: a system call for each
-// would cost more than the rest of it.
-var randomness = struct {
-	sync.Mutex
-	*bufio.Reader
-}{Reader: bufio.NewReader(rand.Reader)}
+var source ids.Source
 
 // newID makes a UUIDv7.
-func newID() string {
-	randomness.Lock()
-	id, err := uuid.NewV7FromReader(randomness.Reader)
-	randomness.Unlock()
-	if err != nil { // crypto/rand never fails: it crashes the program instead
-		panic(err)
-	}
-	return id.String()
-}
+func newID() string { return source.New() }

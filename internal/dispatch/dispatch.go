@@ -15,7 +15,6 @@
 package dispatch
 
 import (
-	"bufio"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -25,9 +24,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/google/uuid"
-
 	"reparto/internal/balance"
+	"reparto/internal/ids"
 	"reparto/internal/task"
 )
 
@@ -159,7 +157,7 @@ type Dispatcher struct {
 	logTasks bool // whether anybody reads lines about single tasks
 	id       string
 	started  time.Time
-	ids      idSource
+	ids      ids.Source
 
 	mu       sync.Mutex
 	state    *balance.State
@@ -210,8 +208,7 @@ func Open(o Options) (*Dispatcher, error) {
 		dirty:    make(chan struct{}, 1), stopCommit: make(chan struct{}),
 	}
 	d.opt.Balance = d.state.Options()
-	d.ids.random = bufio.NewReaderSize(rand.Reader, 4096)
-	d.id = d.ids.next()
+	d.id = d.ids.New()
 	// What reads from the store beside a call lives as long as the Dispatcher.
 	d.life, d.end = context.WithCancel(context.Background())
 	if err := d.load(); err != nil {
@@ -368,20 +365,4 @@ func (d *Dispatcher) Close() {
 	d.mu.Unlock()
 	d.clock.Wait()
 	d.committer.Wait()
-}
-
-// idSource makes UUIDv7s without a system call for each.
-type idSource struct {
-	mu     sync.Mutex
-	random *bufio.Reader
-}
-
-func (s *idSource) next() string {
-	s.mu.Lock()
-	id, err := uuid.NewV7FromReader(s.random)
-	s.mu.Unlock()
-	if err != nil { // crypto/rand never fails: it crashes the program instead
-		panic(err)
-	}
-	return id.String()
 }

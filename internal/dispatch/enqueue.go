@@ -19,7 +19,7 @@ func (d *Dispatcher) Enqueue(ctx context.Context, batch []Enqueuing) {
 	for i := range batch {
 		b := &batch[i]
 		if b.Task.ID == "" {
-			b.Task.ID = d.ids.next()
+			b.Task.ID = d.ids.New()
 		}
 		if b.Task.OwnID && !b.Task.FreshID && d.opt.Store != nil {
 			d.lookUp(ctx, b)

@@ -72,9 +72,9 @@ type Session struct {
 // ErrDraining, that no new workers are taken. An empty WorkerID gets a UUIDv7.
 func (d *Dispatcher) Attach(r Registration) (*Session, error) {
 	if r.WorkerID == "" {
-		r.WorkerID = d.ids.next()
+		r.WorkerID = d.ids.New()
 	}
-	r.SessionID = d.ids.next()
+	r.SessionID = d.ids.New()
 	if err := r.Check(); err != nil {
 		return nil, err
 	}

@@ -43,12 +43,12 @@ type waiting struct {
 
 // Submit accepts a batch of valid tasks. A task without an ID gets a UUIDv7.
 func (d *Dispatcher) Submit(w Waiter, batch []Submission) {
+	now := time.Now()
 	for i := range batch {
 		if batch[i].Task.ID == "" {
-			batch[i].Task.ID = d.ids.next()
+			batch[i].Task.ID = d.ids.At(now)
 		}
 	}
-	now := time.Now()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for i := range batch {

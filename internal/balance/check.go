@@ -116,8 +116,10 @@ func (s *State) checkEntry(index uint32, e *entry) error {
 		}
 	}
 	switch {
-	case e.ref.Index != index || s.byID[e.task.ID] != e:
+	case e.ref.Index != index || e.indexed && s.byID[e.task.ID] != e:
 		return fmt.Errorf("the tables disagree on where it is")
+	case (e.task.OwnID || e.d != nil || len(e.past()) > 0) && s.byID[e.task.ID] == nil:
+		return fmt.Errorf("nobody would find it by its id")
 	case queued != btoi(e.state == task.Queued):
 		return fmt.Errorf("it stands %d times in its queue", queued)
 	case (e.current != nil) != (e.state == task.Running):

@@ -9,19 +9,19 @@ import (
 // Check must see each of these, or it proves nothing.
 func TestCheckSeesWhatIsBroken(t *testing.T) {
 	for name, damage := range map[string]func(*State){
-		"a queued task is in no queue":          func(s *State) { s.byID["q1"].fn.waitsFor = lines{} },
+		"a queued task is in no queue":          func(s *State) { s.find("q1").fn.waitsFor = lines{} },
 		"a queue holds what is in no table":     func(s *State) { s.functions["f"].waitsFor.queues[2].pushBack(&entry{task: task.Task{Priority: 3}}) },
 		"a queue's count of bytes is off":       func(s *State) { s.functions["f"].waitsFor.bytes++ },
 		"a kept outcome is in no list":          func(s *State) { s.kept = queue{} },
 		"a count of the bytes kept is off":      func(s *State) { s.kept.bytes++ },
-		"a running task has no assignment":      func(s *State) { s.byID["r1"].current = nil },
-		"a queued task has an assignment":       func(s *State) { s.byID["q1"].current = s.byID["r1"].current },
-		"an assignment belongs to another":      func(s *State) { s.byID["r1"].current.entry = s.byID["q1"] },
-		"a running task's worker has left":      func(s *State) { s.byID["r1"].current.session.index = -1 },
-		"a task has no timer":                   func(s *State) { s.timers.remove(s.byID["q1"]) },
-		"a finished task has a timer":           func(s *State) { s.byID["own"].timer = 1 },
-		"a finished task came back":             func(s *State) { s.byID["own"].state = task.Running },
-		"an id leads to another task":           func(s *State) { s.byID["q1"] = s.byID["q2"] },
+		"a running task has no assignment":      func(s *State) { s.find("r1").current = nil },
+		"a queued task has an assignment":       func(s *State) { s.find("q1").current = s.find("r1").current },
+		"an assignment belongs to another":      func(s *State) { s.find("r1").current.entry = s.find("q1") },
+		"a running task's worker has left":      func(s *State) { s.find("r1").current.session.index = -1 },
+		"a task has no timer":                   func(s *State) { s.timers.remove(s.find("q1")) },
+		"a finished task has a timer":           func(s *State) { s.find("own").timer = 1 },
+		"a finished task came back":             func(s *State) { s.find("own").state = task.Running },
+		"an id leads to another task":           func(s *State) { s.byID["own"] = s.find("q2") },
 		"a task's function is forgotten":        func(s *State) { delete(s.functions, "f") },
 		"a count of queued is off":              func(s *State) { s.queued++ },
 		"a count of running is off":             func(s *State) { s.running-- },
@@ -37,7 +37,7 @@ func TestCheckSeesWhatIsBroken(t *testing.T) {
 			r.setFree(0, true)
 		},
 		"a task waits while somebody is free": func(s *State) {
-			e := s.byID["q1"]
+			e := s.find("q1")
 			e.fn.waitsFor.remove(e)
 			e.fn = s.functions["g"]
 			e.fn.waitsFor.pushBack(e)
@@ -56,7 +56,7 @@ func TestCheckSeesWhatIsBroken(t *testing.T) {
 		"nobody wants it and nobody was told":     func(s *State) { s.byWorker["full"].held[0].entry = nil },
 		"a timer is sooner than its parent":       func(s *State) { s.timers[0].wake = s.timers[0].wake.AddDate(1, 0, 0) },
 		"a timer's entry does not know its place": func(s *State) { s.timers[0].entry.timer++ },
-		"a move that the words do not allow":      func(s *State) { s.become(s.byID["own"], task.Queued) },
+		"a move that the words do not allow":      func(s *State) { s.become(s.find("own"), task.Queued) },
 	} {
 		s := New(Options{})
 		full := s.Join(start, Registration{WorkerID: "full", Functions: []string{"f"}, Slots: 1})

@@ -156,7 +156,7 @@ func (k *keeper) claimed(h *hand) {
 		if r.State != task.Running || r.Attempts[n-1].Token != g.token {
 			continue
 		}
-		if e := k.s.byID[g.taskID]; e != nil && !e.state.Terminal() && (e.current == nil || e.current.token != g.token) {
+		if e := k.s.find(g.taskID); e != nil && !e.state.Terminal() && (e.current == nil || e.current.token != g.token) {
 			k.wrong("%s came back for %s in time, and did not get it", h.id, g.taskID)
 		}
 	}

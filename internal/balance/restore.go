@@ -28,10 +28,9 @@ func (s *State) Restore(now time.Time, r *task.Record, claimUntil time.Time) Ref
 	s.resident += e.residentBytes()
 	for _, a := range r.Attempts {
 		e.attempt = max(e.attempt, a.Number)
-		e.addPast(pastAttempt{token: a.Token, attempt: a.Number})
+		s.addPast(e, pastAttempt{token: a.Token, attempt: a.Number})
 	}
-	s.byID[e.task.ID] = e
-	s.byIDPeak = max(s.byIDPeak, len(s.byID))
+	s.index(e)
 	s.durables++
 	e.due = r.Due
 	switch r.State {

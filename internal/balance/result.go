@@ -97,7 +97,7 @@ func (s *State) settle(now time.Time, ses *Session, e *entry, attempt int, r *Re
 		s.succeed(now, ses, e, attempt, r)
 	case f.Reason == task.ReasonWorkerLost, f.Reason == task.ReasonCancelled:
 		// Nobody asked it to stop: the worker gives the task back.
-		e.goneBy(r.Token, attempt, true)
+		s.goneBy(e, r.Token, attempt, true)
 		e.ended(now, r.Token, f)
 		fn := e.fn
 		s.lose(now, e, attempt, ses.WorkerID)
@@ -176,7 +176,7 @@ func (s *State) due(now time.Time, e *entry) {
 func (s *State) timeOut(now time.Time, e *entry) {
 	a := e.current
 	worker := a.session.WorkerID
-	e.goneBy(a.token, a.attempt, false)
+	s.goneBy(e, a.token, a.attempt, false)
 	e.addLate(a)
 	e.current = nil
 	s.stop(a, task.CancelAttemptTimeout)

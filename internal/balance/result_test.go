@@ -59,14 +59,14 @@ func TestClaimsMakeGoodOneLossEach(t *testing.T) {
 	}
 	for range 5 { // each time lost and made good
 		rejoin()
-		if e := s.byID["t"]; e == nil || e.state != task.Running || e.lost != 0 || e.current.attempt != 1 {
+		if e := s.find("t"); e == nil || e.state != task.Running || e.lost != 0 || e.current.attempt != 1 {
 			t.Fatalf("after a claim: %+v", e)
 		}
 	}
 	now = now.Add(10 * time.Second)
 	s.Tick(now) // out of time
 	rejoin()
-	if e := s.byID["t"]; e.state != task.Scheduled || e.lost != 0 || len(e.past()) != 1 {
+	if e := s.find("t"); e.state != task.Scheduled || e.lost != 0 || len(e.past()) != 1 {
 		t.Errorf("claimed after its time: %v, %d lost, %d past attempts", e.state, e.lost, len(e.past()))
 	}
 	if err := s.Check(); err != nil {

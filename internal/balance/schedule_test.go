@@ -121,13 +121,8 @@ func (x *schedule) submit() {
 		MaxAttempts: 1 + x.pick(4), FailFast: x.pick(8) == 0,
 	}
 	copy(t.Payload, t.ID)
-	switch x.pick(4) {
-	case 0: // its own id, mostly with the same content
+	if x.pick(4) == 0 { // its own id, mostly with the same content
 		t.ID, t.OwnID, t.Fingerprint = fmt.Sprint("own", x.pick(5)), true, task.Fingerprint{byte(x.pick(6) / 5)}
-	case 1:
-		if x.pick(10) == 0 && x.tasks > 3 {
-			t.ID = fmt.Sprint("t", x.tasks-3) // in use, perhaps
-		}
 	}
 	if x.pick(3) == 0 {
 		t.AttemptTimeout = time.Duration(1+x.pick(300)) * time.Millisecond

@@ -190,12 +190,12 @@ func (s *State) claim(now time.Time, ses *Session) {
 
 // goneBy remembers an attempt that no longer runs for e. One that was claimed
 // back goes by a second time and is still the same attempt.
-func (e *entry) goneBy(token uint64, attempt int, lost bool) {
+func (s *State) goneBy(e *entry, token uint64, attempt int, lost bool) {
 	if p := e.ran(token, attempt); p != nil {
 		p.lost, p.counted = lost, lost
 		return
 	}
-	e.addPast(pastAttempt{token, attempt, lost, lost})
+	s.addPast(e, pastAttempt{token, attempt, lost, lost})
 }
 
 // ran finds an attempt of e that has gone by, or nil.
@@ -246,7 +246,7 @@ func (s *State) remove(now time.Time, ses *Session) {
 		case e.current != a:
 			e.forgetLate(a)
 		default:
-			e.goneBy(token, attempt, true)
+			s.goneBy(e, token, attempt, true)
 			if !s.draining {
 				e.ended(now, token, &task.Failure{
 					Reason: task.ReasonWorkerLost, Message: "worker " + ses.WorkerID + " was lost while it ran it", Retry: true,

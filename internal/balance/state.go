@@ -121,11 +121,10 @@ type State struct {
 	opt      Options
 	draining bool
 
-	entries   []*entry // by Ref.Index
-	unused    []uint32 // free indices of entries
-	pool      []*entry // empty entries to be used again
-	byID      map[string]*entry
-	byIDPeak  int
+	entries   []*entry          // by Ref.Index
+	unused    []uint32          // free indices of entries
+	pool      []*entry          // empty entries to be used again
+	byID      map[string]*entry // those that may be asked for by their id; see index
 	timers    timers
 	functions map[string]*function
 	lastSeq   uint64
@@ -191,6 +190,7 @@ type entry struct {
 
 	prev, next *entry // in a queue, or among the kept
 	timer      int
+	indexed    bool // among byID
 
 	over *closing // once terminal, of a task that stays in the tables then
 }
@@ -225,11 +225,22 @@ func (e *entry) addLate(a *assignment) {
 	e.earlier.late = append(e.earlier.late, a)
 }
 
-func (e *entry) addPast(p pastAttempt) {
+func (s *State) addPast(e *entry, p pastAttempt) {
+	s.index(e)
 	if e.earlier == nil {
 		e.earlier = &earlier{}
 	}
 	e.earlier.past = append(e.earlier.past, p)
+}
+
+// index makes e to be found by its id. Most tasks never are: those that the
+// client named, that are durable, or that a worker may speak of under a token
+// that it holds no more. Should a client have named another task the same, it is
+// that which is found.
+func (s *State) index(e *entry) {
+	if !e.indexed && s.byID[e.task.ID] == nil {
+		s.byID[e.task.ID], e.indexed = e, true
+	}
 }
 
 type pastAttempt struct {

@@ -8,12 +8,15 @@ import (
 
 // Submit accepts a task, or says why not: ErrDraining, ErrNoWorker,
 // ErrIDConflict or a *QueueFullError. The task must be valid and its ID new,
-// unless it is the client's own: then the same content joins the task that is
+// unless it is the client's own or the task is durable: then the same content joins the task that is
 // there and returns its Ref, and if that has its outcome already, Finish follows
 // at once.
 func (s *State) Submit(now time.Time, t *task.Task) (Ref, error) {
-	if e := s.byID[t.ID]; e != nil {
-		return s.join(e, t)
+	named := t.OwnID || t.Durable != nil
+	if named {
+		if e := s.byID[t.ID]; e != nil {
+			return s.join(e, t)
+		}
 	}
 	if s.draining {
 		return Ref{}, ErrDraining
@@ -38,8 +41,9 @@ func (s *State) Submit(now time.Time, t *task.Task) (Ref, error) {
 	e.rank = s.rankOf(&e.task, now)
 	s.lastSeq++
 	e.seq = s.lastSeq
-	s.byID[t.ID] = e
-	s.byIDPeak = max(s.byIDPeak, len(s.byID))
+	if named {
+		s.byID[t.ID], e.indexed = e, true
+	}
 	f.tasks++
 	f.totals.Submitted++
 	f.submitted.add(now)
@@ -197,10 +201,13 @@ const maxPool = 4096
 
 // free takes a finished entry out of the tables.
 func (s *State) free(e *entry) {
-	delete(s.byID, e.task.ID)
-	if len(s.byID) == 0 && s.byIDPeak > maxPool {
-		// Nothing shrinks by itself. Old Refs stay no good: generations go on.
-		s.byID, s.byIDPeak = map[string]*entry{}, 0
+	if e.indexed {
+		delete(s.byID, e.task.ID)
+	}
+	if len(s.entries) > maxPool && len(s.unused) == len(s.entries)-1 {
+		// It is the last one, and nothing shrinks by itself. Old Refs stay no good:
+		// generations go on.
+		s.byID = map[string]*entry{}
 		s.entries, s.unused, s.timers = nil, nil, nil
 	} else {
 		s.entries[e.ref.Index] = nil

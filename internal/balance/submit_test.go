@@ -3,6 +3,7 @@ package balance
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -130,7 +131,7 @@ func TestOutcomesAreKeptForAMinute(t *testing.T) {
 	}
 	s.Result(start, ses, &Result{TaskID: "own", Attempt: 1, Token: s.Take()[0].Token, Output: []byte("out")})
 	s.Take()
-	if e := s.byID["own"]; e.task.Payload != nil || e.task.Metadata != nil {
+	if e := s.find("own"); e.task.Payload != nil || e.task.Metadata != nil {
 		t.Error("what went in is held, though the outcome alone is wanted")
 	}
 	s.Tick(start.Add(time.Minute - 1))
@@ -164,7 +165,7 @@ func TestAnOutcomeTooLargeToKeep(t *testing.T) {
 		s.Result(start, ses, &Result{TaskID: own.ID, Attempt: 1, Token: s.Take()[0].Token, Output: make([]byte, size)})
 		s.Take()
 	}
-	if s.kept.len != 1 || s.kept.bytes > 2000 || s.byID["2"] == nil {
+	if s.kept.len != 1 || s.kept.bytes > 2000 || s.find("2") == nil {
 		t.Errorf("%d outcomes with %d bytes are kept, want the last alone", s.kept.len, s.kept.bytes)
 	}
 }
@@ -183,5 +184,38 @@ func TestAnOldRefIsNoGood(t *testing.T) {
 	s.Cancel(start, Ref{Index: 99}, task.CancelClientGone)
 	if effects := s.Take(); len(effects) > 0 {
 		t.Errorf("an old Ref did something: %+v", effects)
+	}
+}
+
+// A client may name its task as the balancer has named another, which nobody
+// asks for by its id until an attempt of it has gone by.
+func TestAClientTakesTheIDOfAnotherTask(t *testing.T) {
+	s := New(Options{})
+	s.Join(start, Registration{WorkerID: "w1", Functions: []string{"f"}, Slots: 1})
+	w2 := s.Join(start, Registration{WorkerID: "w2", Functions: []string{"f"}, Slots: 2})
+	made, own := newTask("t", 0), newTask("t", 0)
+	own.OwnID = true
+	for _, k := range []*task.Task{made, own} {
+		if err := submitError(s, k); err != nil {
+			t.Fatal(err)
+		}
+	}
+	second := s.Take()[1].Token
+	s.Leave(start, s.byWorker["w1"]) // the attempt of the first goes by
+	if err := s.Check(); err != nil {
+		t.Error(err)
+	}
+	first := s.Take()[0].Token
+	s.Result(start, w2, &Result{TaskID: "t", Attempt: 1, Token: second, Output: []byte("own")})
+	s.Result(start, w2, &Result{TaskID: "t", Attempt: 2, Token: first, Output: []byte("made")})
+	var got []string
+	for _, e := range s.Take() {
+		got = append(got, string(e.Outcome.Result))
+	}
+	if !slices.Equal(got, []string{"own", "made"}) {
+		t.Errorf("outcomes %q, want each its own", got)
+	}
+	if err := s.Check(); err != nil {
+		t.Error(err)
 	}
 }

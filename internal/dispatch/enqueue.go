@@ -80,8 +80,8 @@ func (d *Dispatcher) accept(batch []Enqueuing) (g *group, underWay []int) {
 		}
 		b.Existed = d.state.Accepted() == before // it joined what was there
 		underWay = append(underWay, i)
-		d.settle()
 	}
+	d.settle()
 	if len(underWay) > 0 {
 		g = d.join()
 	}

@@ -63,8 +63,8 @@ func (d *Dispatcher) Submit(w Waiter, batch []Submission) {
 		if d.logTasks && !d.state.Offered(b.Task.Function) {
 			d.log.Debug("no worker available", "task_id", b.Task.ID, "function", b.Task.Function)
 		}
-		d.settle()
 	}
+	d.settle()
 }
 
 func (d *Dispatcher) wait(t Ticket) {

@@ -22,7 +22,9 @@ type clientStream struct {
 	slow   chan struct{} // holds a token when the client let too much pile up
 
 	mu       sync.Mutex
-	inFlight map[uint64]flight
+	numbers  map[uint64]uint32 // the places of tasks in flight, by the client's numbers
+	flights  []flight
+	unused   []uint32 // free places
 	out      []answer
 	outBytes int
 	eof      bool // the client has no more tasks
@@ -31,10 +33,13 @@ type clientStream struct {
 	sending  time.Time
 }
 
-// flight is a task that has no outcome yet.
+// flight is a task that has no outcome yet. Its place is what the dispatcher
+// knows it by, so that an outcome needs no search.
 type flight struct {
+	number uint64
 	ticket dispatch.Ticket
 	text   bool
+	waits  bool
 }
 
 // answer is an outcome on its way out: with err, one without a verdict.
@@ -57,7 +62,7 @@ func (a *answer) size() int {
 
 func (s *taskService) SubmitStream(stream pb.TaskService_SubmitStreamServer) error {
 	c := &clientStream{
-		s: s, stream: stream, inFlight: map[uint64]flight{},
+		s: s, stream: stream, numbers: map[uint64]uint32{},
 		ready: make(chan struct{}, 1), room: make(chan struct{}, 1), slow: make(chan struct{}, 1),
 	}
 	read, wrote := make(chan error, 1), make(chan error, 1)
@@ -118,9 +123,9 @@ func (c *clientStream) blocked() time.Duration {
 func (c *clientStream) abandonAll() {
 	c.mu.Lock()
 	c.ended = true
-	tickets := make([]dispatch.Ticket, 0, len(c.inFlight))
-	for _, f := range c.inFlight {
-		tickets = append(tickets, f.ticket)
+	tickets := make([]dispatch.Ticket, 0, len(c.numbers))
+	for _, place := range c.numbers {
+		tickets = append(tickets, c.flights[place].ticket)
 	}
 	c.mu.Unlock()
 	c.s.tasks.Abandon(tickets...)
@@ -156,7 +161,7 @@ func (c *clientStream) read() error {
 func (c *clientStream) waitForRoom() error {
 	for {
 		c.mu.Lock()
-		full := len(c.inFlight)+len(c.out) >= c.s.opt.MaxInFlight
+		full := len(c.numbers)+len(c.out) >= c.s.opt.MaxInFlight
 		c.mu.Unlock()
 		if !full {
 			return nil
@@ -174,7 +179,7 @@ func (c *clientStream) submit(tasks []*pb.StreamTask, batch []dispatch.Submissio
 	now := time.Now()
 	c.mu.Lock()
 	for _, f := range tasks {
-		if _, used := c.inFlight[f.GetNumber()]; used {
+		if _, used := c.numbers[f.GetNumber()]; used {
 			c.mu.Unlock()
 			return batch, invalid("number", fmt.Sprintf("%d is borne by a task in flight; take another", f.GetNumber()))
 		}
@@ -183,8 +188,7 @@ func (c *clientStream) submit(tasks []*pb.StreamTask, batch []dispatch.Submissio
 			c.put(answer{number: f.GetNumber(), id: f.GetTaskId(), err: err})
 			continue
 		}
-		c.inFlight[f.GetNumber()] = flight{text: f.Text != nil}
-		batch = append(batch, dispatch.Submission{Number: f.GetNumber(), Task: t})
+		batch = append(batch, dispatch.Submission{Number: uint64(c.depart(f.GetNumber(), f.Text != nil)), Task: t})
 	}
 	c.mu.Unlock()
 	for i := range batch {
@@ -202,16 +206,15 @@ func (c *clientStream) accepted(batch []dispatch.Submission) {
 	c.mu.Lock()
 	for i := range batch {
 		b := &batch[i]
-		f, waits := c.inFlight[b.Number]
+		f := &c.flights[b.Number]
 		switch {
 		case b.Err != nil:
-			delete(c.inFlight, b.Number)
-			c.put(answer{number: b.Number, id: b.Task.ID, err: refuse(b.Err)})
+			c.put(answer{number: f.number, id: b.Task.ID, err: refuse(b.Err)})
+			c.arrive(uint32(b.Number))
 		case c.ended:
 			late = append(late, b.Ticket)
-		case waits:
+		case f.waits: // else it has its outcome already
 			f.ticket = b.Ticket
-			c.inFlight[b.Number] = f
 		}
 	}
 	c.mu.Unlock()
@@ -223,9 +226,9 @@ func (c *clientStream) cancel(numbers []uint64) {
 	var tickets []dispatch.Ticket
 	c.mu.Lock()
 	for _, n := range numbers {
-		if f, ok := c.inFlight[n]; ok {
-			tickets = append(tickets, f.ticket)
-			delete(c.inFlight, n)
+		if place, ok := c.numbers[n]; ok {
+			tickets = append(tickets, c.flights[place].ticket)
+			c.arrive(place)
 			c.put(answer{number: n, err: noVerdict(&task.Outcome{State: task.Cancelled})})
 		}
 	}
@@ -237,12 +240,33 @@ func (c *clientStream) cancel(numbers []uint64) {
 func (c *clientStream) Done(number uint64, id string, o task.Outcome) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	f, waits := c.inFlight[number]
-	if !waits || c.ended {
+	f := &c.flights[number]
+	if !f.waits || c.ended {
 		return
 	}
-	delete(c.inFlight, number)
-	c.put(answer{number: number, id: id, o: o, text: f.text})
+	c.put(answer{number: f.number, id: id, o: o, text: f.text})
+	c.arrive(uint32(number))
+}
+
+// depart gives a task a place. The caller holds c.mu, as for arrive.
+func (c *clientStream) depart(number uint64, text bool) uint32 {
+	var place uint32
+	if n := len(c.unused); n > 0 {
+		place = c.unused[n-1]
+		c.unused = c.unused[:n-1]
+	} else {
+		place = uint32(len(c.flights))
+		c.flights = append(c.flights, flight{})
+	}
+	c.flights[place] = flight{number: number, text: text, waits: true}
+	c.numbers[number] = place
+	return place
+}
+
+func (c *clientStream) arrive(place uint32) {
+	delete(c.numbers, c.flights[place].number)
+	c.flights[place] = flight{}
+	c.unused = append(c.unused, place)
 }
 
 // put adds an answer for the writer. The caller holds c.mu.
@@ -290,7 +314,7 @@ func (c *clientStream) take(empty []answer) ([]answer, bool, error) {
 	for {
 		c.mu.Lock()
 		c.sending = time.Time{}
-		out, over := c.out, len(c.inFlight) == 0
+		out, over := c.out, len(c.numbers) == 0
 		switch {
 		case len(out) > 0:
 			c.out, c.outBytes = empty[:0], 0

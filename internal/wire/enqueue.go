@@ -5,7 +5,7 @@ import pb "reparto/gen/reparto/v1"
 func hintOfEnqueueRequest(m *pb.EnqueueRequest) int {
 	n := fields
 	for _, t := range m.Tasks {
-		n += 3 + fields + hintOfEnqueueTask(t)
+		n += spare + hintOfEnqueueTask(t)
 	}
 	return n
 }
@@ -104,7 +104,7 @@ func (d *decoder) enqueueTask(t *pb.EnqueueTask, r reader) {
 func hintOfEnqueueResponse(m *pb.EnqueueResponse) int {
 	n := fields
 	for _, e := range m.Results {
-		n += 3 + fields + len(e.TaskId)
+		n += spare + len(e.TaskId)
 	}
 	return n
 }

@@ -9,7 +9,7 @@ import (
 func hintOfSubmitRequest(m *pb.SubmitStreamRequest) int {
 	n := fields + len(m.CancelNumbers)*10
 	for _, t := range m.Tasks {
-		n += 3 + fields + hintOfStreamTask(t)
+		n += spare + hintOfStreamTask(t)
 	}
 	return n
 }
@@ -129,7 +129,7 @@ func hintOfSubmitResponse(m *pb.SubmitStreamResponse) int {
 	}
 	n := fields
 	for _, o := range m.Outcomes {
-		n += 3 + fields + hintOfStreamOutcome(o)
+		n += spare + hintOfStreamOutcome(o)
 	}
 	return n
 }

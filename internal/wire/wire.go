@@ -40,18 +40,21 @@ func (Codec) Marshal(v any) (mem.BufferSlice, error) {
 	if size == rare {
 		return library.Marshal(v)
 	}
-	pool := mem.DefaultBufferPool()
 	if mem.IsBelowBufferPoolingThreshold(size) {
-		pool = mem.NopBufferPool{}
+		w := writer{b: make([]byte, 0, size)}
+		if w.write(v); w.bad {
+			return library.Marshal(v)
+		}
+		return mem.BufferSlice{mem.SliceBuffer(w.b)}, nil
 	}
-	buf := pool.Get(size)
+	buf := frames.Get(size)
 	w := writer{b: (*buf)[:0]}
 	if w.write(v); w.bad {
-		pool.Put(buf)
+		frames.Put(buf)
 		return library.Marshal(v)
 	}
 	*buf = w.b // longer than was thought, perhaps: the pool takes that too
-	return mem.BufferSlice{mem.NewBuffer(buf, pool)}, nil
+	return mem.BufferSlice{mem.NewBuffer(buf, &frames)}, nil
 }
 
 // hintOf is about how many bytes a message takes, or rare when it is left to the

@@ -12,7 +12,7 @@ func hintOfWorkRequest(m *pb.WorkRequest) int {
 	}
 	n := fields
 	for _, t := range m.TaskResults {
-		n += 3 + fields + hintOfTaskResult(t)
+		n += spare + hintOfTaskResult(t)
 	}
 	return n
 }
@@ -89,7 +89,7 @@ func hintOfWorkResponse(m *pb.WorkResponse) int {
 	}
 	n := fields + 8*len(m.AckedTokens) + 2*fields*len(m.CancelTasks)
 	for _, t := range m.AssignTasks {
-		n += 3 + fields + hintOfAssignTask(t)
+		n += spare + hintOfAssignTask(t)
 	}
 	return n
 }

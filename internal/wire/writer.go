@@ -13,8 +13,12 @@ type writer struct {
 	bad bool
 }
 
-// fields is more than the fields of a task take that are neither text nor bytes.
-const fields = 64
+// Hints are about how many bytes something takes: fields, a message of few and
+// small fields; spare, what a task may take beyond its own hint.
+const (
+	fields = 64
+	spare  = 8
+)
 
 func hintOfMap(m map[string]string) int {
 	n := 0

@@ -20,8 +20,8 @@ lint: ## vet, staticcheck, buf lint
 bench: ## the benchmarks
 	go test -run '^$$' -bench . ./...
 
-bench-peers: ## durable tasks next to JetStream and RabbitMQ (rabbitmq-server, where it is installed)
-	cd internal/bench/peers && go run . $(ARGS)
+bench-peers: ## next to gearmand, NATS and RabbitMQ, into docs/ (ARGS='-install' installs them, '-parts all' takes long)
+	cd internal/bench/peers && go run . -write $(ARGS)
 
 demo: ## all of it in one process
 	go run ./cmd/demo

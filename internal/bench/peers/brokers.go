@@ -30,9 +30,11 @@ func listening(ctx context.Context, p *process, address string) (broker, error) 
 	return broker{p, address, address}, nil
 }
 
+const natsServer = "github.com/nats-io/nats-server/v2"
+
 // startNATS runs nats-server with a few lines of configuration.
 func startNATS(ctx context.Context, dir, conf string) (broker, error) {
-	bin, err := built("github.com/nats-io/nats-server/v2")
+	bin, err := built(natsServer)
 	if err != nil {
 		return broker{}, err
 	}

@@ -1,12 +1,7 @@
 package main
 
-import (
-	"fmt"
-	"os"
-)
-
-// all are the systems that can run here, Reparto first.
-func all() []contender {
+// contenders are the systems that can run here, Reparto first.
+func contenders() []contender {
 	list := []contender{
 		{"Reparto", func() system { return &reparto{} }, 1},
 		{"JetStream, synced every 2 min", func() system { return &jetStream{} }, 1},
@@ -15,6 +10,6 @@ func all() []contender {
 	if installed(rabbitServer) {
 		return append(list, contender{"RabbitMQ quorum queue", func() system { return &rabbitMQ{} }, 2})
 	}
-	fmt.Fprintln(os.Stderr, "SKIPPED: RabbitMQ is not installed (rabbitmq-server)")
+	complain("SKIPPED: RabbitMQ is not installed; apt-get install rabbitmq-server, or run as root with -install")
 	return list
 }

@@ -1,163 +1,162 @@
-// Peers measures durable tasks in Reparto next to what else a person can install:
-// NATS JetStream with file storage, as it comes (synced every two minutes) and
-// with every message synced, and RabbitMQ's quorum queues with confirms.
+// Peers measures Reparto next to what else a person can install: gearmand, NATS
+// and RabbitMQ for tasks whose client waits for the result, NATS JetStream and
+// RabbitMQ's quorum queues for durable ones.
 //
-//	make bench-peers              from the top of the repository
-//	go run . -rounds 5            here
+//	make bench-peers                                    from the top of the repository
+//	make bench-peers ARGS='-parts live -rounds 1'       a part of it
+//	go run . -rounds 1 -rows NATS                       here; without -write it only prints
 //
-// Every system runs alone, with its own fresh data, in an order that is shuffled
-// each round; the table holds medians, and ratios to Reparto in the same run. It
-// is a module of its own, so that nobody else inherits what it needs.
+// Each system runs alone, from a fresh start, in an order that is shuffled each
+// round; broker, clients and workers are processes of their own. Tables hold
+// medians, and ratios that were taken round by round. With -write they replace
+// what stands between the part's markers in docs/benchmarks.md, and plots go to
+// docs/plots. It is a module of its own, so that nobody else inherits what it
+// needs.
 package main
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
-	"math/rand/v2"
 	"os"
+	"os/exec"
 	"os/signal"
-	"runtime"
-	"slices"
+	"regexp"
 	"strings"
+	"syscall"
 	"time"
 )
 
-// system is something that takes durable tasks.
-type system interface {
-	// start begins with no data, in a directory of its own.
-	start(ctx context.Context, dir string) error
-	// enqueue hands over n tasks, so many at a time in flight, and returns once all
-	// are acknowledged.
-	enqueue(ctx context.Context, n, inFlight int, payload []byte) error
-	// work does the same while three workers take the tasks, and returns once all
-	// are done.
-	work(ctx context.Context, n, inFlight int, payload []byte) error
-	stop()
+// options are what the command line says.
+type options struct {
+	timing
+	rounds     int
+	scale      int // of durable tasks
+	queue      int // limit of tasks that wait, in the open loop
+	openWindow time.Duration
+	parts      []string
+	rows       *regexp.Regexp
+	write      bool
+	json       string
 }
 
-type contender struct {
-	name string
-	make func() system
-	// fewer divides the number of tasks, for what would take minutes else.
-	fewer int
-}
-
-// load is one row of the table.
-type load struct {
-	name     string
-	n        int
-	inFlight int
-	size     int
-	work     bool
-}
-
-func loads(scale int) []load {
-	return []load{
-		{"enqueue, 9 B, 1 in flight", 2_000 * scale, 1, 9, false},
-		{"enqueue, 9 B, 64 in flight", 40_000 * scale, 64, 9, false},
-		{"enqueue, 9 B, 1024 in flight", 100_000 * scale, 1024, 9, false},
-		{"enqueue, 1 KiB, 1 in flight", 2_000 * scale, 1, 1024, false},
-		{"enqueue, 1 KiB, 64 in flight", 40_000 * scale, 64, 1024, false},
-		{"enqueue, 1 KiB, 1024 in flight", 100_000 * scale, 1024, 1024, false},
-		{"enqueue to done, 9 B, 1024 in flight, 3 workers", 50_000 * scale, 1024, 9, true},
-		{"enqueue to done, 1 KiB, 1024 in flight, 3 workers", 50_000 * scale, 1024, 1024, true},
+// chosen are the rows that are asked for and can run here.
+func (o options) chosen(rows []row) (chosen []row) {
+	for _, r := range available(rows) {
+		if o.rows.MatchString(r.name) {
+			chosen = append(chosen, r)
+		}
 	}
+	return chosen
 }
 
 func main() {
 	if role := os.Getenv(roleVariable); role != "" {
 		os.Exit(play(role))
 	}
-	rounds := flag.Int("rounds", 5, "how many rounds")
-	scale := flag.Int("scale", 1, "multiplies the number of tasks")
-	only := flag.String("only", "", "systems whose names contain this")
-	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := compare(ctx, *rounds, *scale, *only); err != nil {
+	if err := run(ctx, os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "peers:", err)
 		os.Exit(1)
 	}
 }
 
-// compare runs all rounds and prints the table.
-func compare(ctx context.Context, rounds, scale int, only string) error {
-	contenders := slices.DeleteFunc(all(), func(c contender) bool { return !strings.Contains(c.name, only) })
-	rows := loads(scale)
-	rates := map[string][][]float64{}
-	for _, c := range contenders {
-		rates[c.name] = make([][]float64, len(rows))
+func run(ctx context.Context, args []string) error {
+	var o options
+	flags := flag.NewFlagSet("peers", flag.ExitOnError)
+	flags.IntVar(&o.rounds, "rounds", 5, "rounds, each in another order")
+	flags.DurationVar(&o.warmup, "warmup", 300*time.Millisecond, "how long each measurement runs before it counts")
+	flags.DurationVar(&o.window, "window", 1500*time.Millisecond, "how long it counts")
+	flags.DurationVar(&o.openWindow, "open-window", 3*time.Second, "how long it counts in the open loop")
+	flags.IntVar(&o.queue, "queue", 2000, "tasks that may wait in Reparto in the open loop")
+	flags.IntVar(&o.scale, "scale", 1, "multiplies the number of durable tasks")
+	flags.BoolVar(&o.write, "write", false, "write docs/benchmarks.md and docs/plots")
+	flags.StringVar(&o.json, "json", "", "a file for every single result")
+	names := flags.String("parts", "live,durable", "what to measure: live, payloads, workers, slow, open, durable; or all")
+	rows := flags.String("rows", "", "only rows whose name matches this regular expression")
+	install := flags.Bool("install", false, "as root on Debian: install gearmand and RabbitMQ first")
+	_ = flags.Parse(args) // it exits by itself
+	var err error
+	if o.rows, err = regexp.Compile(*rows); err != nil {
+		return err
 	}
-	for round := range rounds {
-		order := slices.Clone(contenders)
-		rand.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
-		for _, c := range order {
-			for i, l := range rows {
-				rate, err := one(ctx, c, l)
-				if err != nil {
-					return fmt.Errorf("%s: %s: %w", c.name, l.name, err)
-				}
-				rates[c.name][i] = append(rates[c.name][i], rate)
-				fmt.Fprintf(os.Stderr, "round %d: %s: %s: %.0f/s\n", round+1, c.name, l.name, rate)
-			}
+	if o.rounds < 1 {
+		return errors.New("-rounds must be 1 or more")
+	}
+	if *names == "all" {
+		*names = "live,payloads,workers,slow,open,durable"
+	}
+	o.parts = strings.Split(*names, ",")
+	if *install {
+		if err := installPeers(ctx); err != nil {
+			return err
 		}
 	}
-	print(contenders, rows, rates)
+	return o.measureAll(ctx, strings.Join(args, " "))
+}
+
+// measureAll measures part by part, and publishes each when it is done.
+func (o options) measureAll(ctx context.Context, args string) error {
+	var all []result
+	failures := 0
+	for _, name := range o.parts {
+		do, err := o.doer(name)
+		if err != nil {
+			return err
+		}
+		m := thisMachine(args)
+		doc, results, failed := do(ctx)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		failures += failed
+		all = append(all, results...)
+		if err := o.publish(name, m, doc); err != nil {
+			return err
+		}
+	}
+	if o.json != "" {
+		raw, err := json.MarshalIndent(all, "", " ")
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(o.json, raw, 0o644); err != nil {
+			return err
+		}
+	}
+	if failures > 0 {
+		return fmt.Errorf("%d measurements failed", failures)
+	}
 	return nil
 }
 
-// one runs one load on one system, from a fresh start.
-func one(ctx context.Context, c contender, l load) (rate float64, err error) {
-	dir, err := os.MkdirTemp("", "reparto-peers-")
-	if err != nil {
-		return 0, err
+// doer finds what measures a part.
+func (o options) doer(name string) (func(context.Context) (document, []result, int), error) {
+	switch name {
+	case "durable":
+		return o.durable, nil
+	case "open":
+		return o.open, nil
 	}
-	defer os.RemoveAll(dir)
-	s := c.make()
-	if err := s.start(ctx, dir); err != nil {
-		return 0, fmt.Errorf("start: %w", err)
-	}
-	defer s.stop()
-	if c.fewer > 1 {
-		l.n = max(l.n/c.fewer, 4*l.inFlight)
-	}
-	payload := []byte(strings.Repeat("x", l.size))
-	do, warm := s.enqueue, max(l.n/20, 1)
-	if l.work {
-		do = s.work
-	}
-	if err := do(ctx, warm, l.inFlight, payload); err != nil {
-		return 0, fmt.Errorf("warm-up: %w", err)
-	}
-	began := time.Now()
-	if err := do(ctx, l.n, l.inFlight, payload); err != nil {
-		return 0, err
-	}
-	return float64(l.n) / time.Since(began).Seconds(), nil
-}
-
-func print(contenders []contender, rows []load, rates map[string][][]float64) {
-	fmt.Printf("%s, %d cores, %s; tasks a second, median (lowest to highest), and the part of the first column\n\n",
-		time.Now().Format(time.DateOnly), runtime.NumCPU(), runtime.Version())
-	fmt.Print("| load |")
-	for _, c := range contenders {
-		fmt.Printf(" %s |", c.name)
-	}
-	fmt.Print("\n|---|" + strings.Repeat("---|", len(contenders)) + "\n")
-	for i, l := range rows {
-		fmt.Printf("| %s |", l.name)
-		first := median(rates[contenders[0].name][i])
-		for _, c := range contenders {
-			r := rates[c.name][i]
-			m := median(r)
-			fmt.Printf(" %.0f (%.0f to %.0f), %.2f |", m, slices.Min(r), slices.Max(r), m/first)
+	for _, p := range parts {
+		if p.name == name {
+			return func(ctx context.Context) (document, []result, int) {
+				results, failed := p.rounds(ctx, o)
+				return p.document(results), results, failed
+			}, nil
 		}
-		fmt.Println()
 	}
+	return nil, fmt.Errorf("no part is called %q", name)
 }
 
-func median(v []float64) float64 {
-	v = slices.Sorted(slices.Values(v))
-	return (v[len(v)/2] + v[(len(v)-1)/2]) / 2
+// complain tells whoever watches; tables go to standard output.
+func complain(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
+
+func installPeers(ctx context.Context) error {
+	cmd := exec.CommandContext(ctx, "apt-get", "install", "-y", "gearman-job-server", "rabbitmq-server")
+	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	return cmd.Run()
 }

@@ -50,7 +50,7 @@ var rules = []rule{
 		"a store knows what it remembers and its driver, and nobody who asks"},
 	{"internal/store/storetest", []string{"internal/task"}, append([]string{"github.com/...", "net/...", "os/..."}, grpcAndGen...),
 		"the suite knows the promise and no product; only tests import it"},
-	{"internal/wire", []string{"gen/reparto/v1"}, []string{"context", "sync/...", "net/...", "os/...", "io/...", "github.com/..."},
+	{"internal/wire", []string{"gen/reparto/v1"}, []string{"context", "net/...", "os/...", "io/...", "github.com/..."},
 		"how messages look on the wire, and nothing of what they mean"},
 	{"internal/rpc", []string{"gen/reparto/v1", "internal/dispatch", "internal/task", "internal/wire"}, []string{"os"},
 		"the gRPC border decides nothing, so it does not know the core"},

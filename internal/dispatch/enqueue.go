@@ -127,6 +127,9 @@ const unreadablePause = time.Second
 // fetch reads the payloads that are in the store alone, and reports whether there
 // is still anything to send. What can't be read goes back to its queue.
 func (d *Dispatcher) fetch(s *Session, f *Frame) bool {
+	if !anyAbsent(f.Assign) {
+		return true
+	}
 	kept := f.Assign[:0]
 	for _, a := range f.Assign {
 		if a.absent {
@@ -145,6 +148,15 @@ func (d *Dispatcher) fetch(s *Session, f *Frame) bool {
 	clear(f.Assign[len(kept):])
 	f.Assign = kept
 	return len(f.Assign) > 0 || len(f.Cancel) > 0 || len(f.Acked) > 0 || f.Heartbeat || f.Drain
+}
+
+func anyAbsent(assign []Assignment) bool {
+	for i := range assign {
+		if assign[i].absent {
+			return true
+		}
+	}
+	return false
 }
 
 func (d *Dispatcher) unreadable(s *Session, a *Assignment, err error) {

@@ -157,7 +157,11 @@ func (c *crash) startProgram() {
 	c.program = &program{feed: in, name: name, process: startIn(c.t, out, "client", "enqueue", "--balancer", c.address, "--id", name, "sum", "-")}
 	out.Close()
 	c.running.Go(func() {
-		for i := 1; i < 1_000_000; i++ {
+		// No faster than it is looked at in the end.
+		pace := time.NewTicker(5 * time.Millisecond)
+		defer pace.Stop()
+		for i := 1; ; i++ {
+			<-pace.C
 			if _, err := fmt.Fprintf(in, "%d,1\n", i); err != nil {
 				return // it was killed, or is not fed any more
 			}
@@ -300,11 +304,12 @@ func (c *crash) stopClients() {
 func (c *crash) check() {
 	asker := c.dial()
 	defer asker.Close()
-	ctx, cancel := context.WithTimeout(c.t.Context(), patience)
-	defer cancel()
+	ctx := c.t.Context()
 	final := map[string]string{}
 	for id, want := range c.records.acked {
-		out, err := asker.Wait(ctx, id)
+		soon, cancel := context.WithTimeout(ctx, patience)
+		out, err := asker.Wait(soon, id)
+		cancel()
 		if err != nil || string(out.Result) != want {
 			c.t.Fatalf("task %s was acknowledged; its outcome is %q, %v; want %q", id, out.Result, err, want)
 		}

@@ -65,22 +65,34 @@ func installed(program string) bool {
 
 func rabbitURL(address string) string { return "amqp://guest:guest@" + address + "/" }
 
+// rabbitNode starts the server beside a port mapper of its own, so that nothing
+// stays behind and nothing listens beyond this machine.
+const rabbitNode = `epmd -address 127.0.0.1 -port "$ERL_EPMD_PORT" & exec "$0"`
+
 // startRabbit runs the machine's own RabbitMQ as a node of its own.
 func startRabbit(ctx context.Context, dir string) (broker, error) {
 	address, err := freePort()
 	if err != nil {
 		return broker{}, err
 	}
-	_, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return broker{}, err
+	var ports [3]string // of AMQP, of the node, of the port mapper
+	for i, a := range []string{address, "", ""} {
+		if a == "" {
+			if a, err = freePort(); err != nil {
+				return broker{}, err
+			}
+		}
+		if _, ports[i], err = net.SplitHostPort(a); err != nil {
+			return broker{}, err
+		}
 	}
 	p, err := spawn(dir, []string{
-		"RABBITMQ_NODENAME=peers" + port + "@localhost", "RABBITMQ_NODE_IP_ADDRESS=127.0.0.1", "RABBITMQ_NODE_PORT=" + port,
-		"RABBITMQ_DIST_PORT=3" + port[1:],
+		"RABBITMQ_NODENAME=peers" + ports[0] + "@localhost", "RABBITMQ_NODE_IP_ADDRESS=127.0.0.1", "RABBITMQ_NODE_PORT=" + ports[0],
+		"RABBITMQ_DIST_PORT=" + ports[1], "ERL_EPMD_PORT=" + ports[2],
+		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-kernel inet_dist_use_interface {127,0,0,1}",
 		"RABBITMQ_MNESIA_BASE=" + dir, "RABBITMQ_LOG_BASE=" + dir, "RABBITMQ_ENABLED_PLUGINS_FILE=" + dir + "/plugins",
 		"RABBITMQ_PID_FILE=" + dir + "/pid", "HOME=" + dir,
-	}, rabbitServer)
+	}, "/bin/sh", "-c", rabbitNode, rabbitServer)
 	if err != nil {
 		return broker{}, err
 	}
@@ -102,7 +114,9 @@ func startRabbit(ctx context.Context, dir string) (broker, error) {
 
 // startGearmand runs the machine's own gearmand, with as many threads as it
 // thinks right.
-func startGearmand(ctx context.Context, dir string) (broker, error) {
+func startGearmand(ctx context.Context, dir string) (broker, error) { return gearmandWith(ctx, dir) }
+
+func gearmandWith(ctx context.Context, dir string, flags ...string) (broker, error) {
 	address, err := freePort()
 	if err != nil {
 		return broker{}, err
@@ -111,8 +125,10 @@ func startGearmand(ctx context.Context, dir string) (broker, error) {
 	if err != nil {
 		return broker{}, err
 	}
-	p, err := spawn(dir, nil, gearmand, "--listen", "127.0.0.1", "--port", port, "--threads", "0", "--backlog", "1024",
-		"--log-file", "stderr", "--pid-file", filepath.Join(dir, "pid"))
+	p, err := spawn(dir, nil, gearmand, append([]string{
+		"--listen", "127.0.0.1", "--port", port, "--threads", "0", "--backlog", "1024",
+		"--log-file", "stderr", "--pid-file", filepath.Join(dir, "pid"),
+	}, flags...)...)
 	if err != nil {
 		return broker{}, err
 	}

@@ -92,8 +92,8 @@ func (p part) document(results []result) document {
 			p.axis, "", "tasks/s (lowest to highest)", "of " + strings.ReplaceAll(base, "Reparto, ", ""), "the same, per CPU",
 			"p50", "p99", "p99.9", "broker", "client", "workers", "broker's memory", "lost",
 		},
-		notes: "*broker, client, workers*: CPU seconds for 100,000 tasks. *per CPU*: the ratio of tasks for each CPU second of all processes together. " +
-			"*broker's memory*: the most that was resident.",
+		notes: fmt.Sprintf("*broker, client, workers*: CPU seconds for 100,000 tasks. *per CPU*: the ratio of tasks for each CPU second of all processes together. "+
+			"*broker's memory*: the most that was resident. *lost*: no result %v after the window, in all rounds.", patience),
 	}
 	var names []string
 	for _, r := range p.rows {

@@ -24,7 +24,9 @@ func TestReplacedTouchesNothingElse(t *testing.T) {
 // A round that a system has no result of counts for neither side.
 func TestRatiosAreOfTheSameRound(t *testing.T) {
 	rate := func(r result) float64 { return r.Rate }
-	at := func(round int, rate float64) result { return result{Round: round, sample: sample{report: report{Rate: rate}}} }
+	at := func(round int, rate float64) result {
+		return result{Round: round, sample: sample{report: report{Rate: rate}}}
+	}
 	of, base := []result{at(0, 10), at(1, 300), at(2, 50)}, []result{at(0, 10), at(2, 100), at(3, 1)}
 	if got, want := ratio(of, base, rate), "0.75 (0.50 to 1.00)"; got != want {
 		t.Errorf("%s, want %s", got, want)

@@ -60,7 +60,11 @@ func measure(ctx context.Context, r row, p point, t timing, rate float64) (sampl
 		return sample{}, err
 	}
 	defer client.end()
-	return observe(b.process, client, workers)
+	s, err := observe(b.process, client, workers)
+	if err == nil && s.Tasks == 0 && rate == 0 {
+		err = fmt.Errorf("no task was done; %d were lost", s.Lost)
+	}
+	return s, err
 }
 
 // hire starts the row's workers.
@@ -114,11 +118,10 @@ func observe(broker, client *process, workers []*process) (sample, error) {
 	if err := client.expect("report", &s.report); err != nil {
 		return sample{}, err
 	}
-	if s.Tasks == 0 {
-		return sample{}, fmt.Errorf("no task was done; %d were lost", s.Lost)
+	if s.Tasks > 0 {
+		cpu := func(i int) float64 { return (after[i].CPU - before[i].CPU).Seconds() * 100_000 / float64(s.Tasks) }
+		s.BrokerCPU, s.ClientCPU, s.WorkerCPU = cpu(0), cpu(1), cpu(2)
 	}
-	cpu := func(i int) float64 { return (after[i].CPU - before[i].CPU).Seconds() * 100_000 / float64(s.Tasks) }
-	s.BrokerCPU, s.ClientCPU, s.WorkerCPU = cpu(0), cpu(1), cpu(2)
 	last, err := use(broker) // what is left over may have taken more
 	s.BrokerPeak = last.Peak
 	return s, err

@@ -64,9 +64,11 @@ func count(v float64) string {
 	return text
 }
 
-// duration writes microseconds to about three digits.
+// duration writes microseconds to two digits or more.
 func duration(us float64) string {
 	switch {
+	case us == 0: // of no task at all
+		return "–"
 	case us < 1000:
 		return fmt.Sprintf("%.0f µs", us)
 	case us < 10_000:

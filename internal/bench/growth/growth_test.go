@@ -35,7 +35,7 @@ func TestDrawnAndWritten(t *testing.T) {
 	}
 	want := "before\n" + tableBegin + `| part | what grows | sizes | ns a task | allocations a task |
 |---|---|---|---|---|
-| balance | tasks | 10 · 100,000 | 420 · 1,900 | 0 · 0.01 |
+| balance | tasks | 10 · 100,000 | 400 · 1,900 | 0 · 0.01 |
 | dispatch | tasks | 10 | 1,200 | 2 |
 ` + tableEnd + "after\n"
 	if got := read(t, doc); got != want {

@@ -33,7 +33,7 @@ func run(ctx context.Context, args []string, stderr io.Writer) error {
 	flags := flag.NewFlagSet("growth", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	root := flags.String("root", "../../..", "where the module reparto is")
-	count := flags.Int("count", 5, "how often each benchmark runs; medians are shown")
+	count := flags.Int("count", 5, "how often each benchmark runs; the least time is shown")
 	benchtime := flags.String("benchtime", "100ms", "for how long")
 	from := flags.String("from", "", "a file with results, to be drawn instead of new ones")
 	if err := flags.Parse(args); err != nil {

@@ -57,23 +57,42 @@ func panel(curves []*curve, part, title string) (*plot.Plot, error) {
 	p.BackgroundColor = color.White // readable on a dark page too
 	p.X.Label.Text, p.Y.Label.Text = "how many", "ns a task"
 	p.X.Scale, p.Y.Scale = plot.LogScale{}, plot.LogScale{}
-	p.X.Tick.Marker, p.Y.Tick.Marker = plot.LogTicks{Prec: -1}, plot.LogTicks{Prec: -1}
+	p.X.Tick.Marker, p.Y.Tick.Marker = plot.TickerFunc(decades), plot.TickerFunc(decades)
 	p.Legend.Top, p.Legend.Left = true, true
 	p.Add(plotter.NewGrid())
-	var lines []any
+	colors := map[string]int{} // the same thing has one color in all panels
 	for _, c := range curves {
+		i, known := colors[c.grows]
+		if !known {
+			i = len(colors)
+			colors[c.grows] = i
+		}
 		if c.part != part {
 			continue
 		}
-		line := make(plotter.XYs, len(c.points))
-		for i, pt := range c.points {
-			line[i] = plotter.XY{X: float64(pt.size), Y: pt.ns}
+		xys := make(plotter.XYs, len(c.points))
+		for k, pt := range c.points {
+			xys[k] = plotter.XY{X: float64(pt.size), Y: pt.ns}
 		}
-		lines = append(lines, c.grows, line)
-	}
-	if err := plotutil.AddLinePoints(p, lines...); err != nil {
-		return nil, err
+		line, points, err := plotter.NewLinePoints(xys)
+		if err != nil {
+			return nil, fmt.Errorf("curve %s: %w", c.grows, err)
+		}
+		line.Color, points.Color, points.Shape = plotutil.Color(i), plotutil.Color(i), plotutil.Shape(i)
+		p.Add(line, points)
+		p.Legend.Add(c.grows, line, points)
 	}
 	p.X.Min, p.X.Max, p.Y.Min, p.Y.Max = 1, 100_000, 10, 1_000_000
 	return p, nil
+}
+
+// decades labels the powers of ten.
+func decades(low, high float64) []plot.Tick {
+	ticks := plot.LogTicks{Prec: -1}.Ticks(low, high)
+	for i := range ticks {
+		if ticks[i].Label != "" {
+			ticks[i].Label = thousands(int(ticks[i].Value + 0.5))
+		}
+	}
+	return ticks
 }

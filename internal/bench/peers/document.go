@@ -127,8 +127,7 @@ func cells(of, base []result) []string {
 	s := func(v func(result) float64) string { return fmt.Sprintf("%.2f s", medianOf(of, v)) }
 	us := func(v func(result) float64) string { return duration(medianOf(of, v)) }
 	return []string{
-		fmt.Sprintf("%s (%s to %s)", count(medianOf(of, rate)), count(slices.Min(values(of, rate))), count(slices.Max(values(of, rate)))),
-		ratio(of, base, rate), ratio(of, base, perCPU),
+		spreadOf(values(of, rate), count), ratio(of, base, rate), ratio(of, base, perCPU),
 		us(func(r result) float64 { return r.P50 }), us(func(r result) float64 { return r.P99 }), us(func(r result) float64 { return r.P999 }),
 		s(func(r result) float64 { return r.BrokerCPU }), s(func(r result) float64 { return r.ClientCPU }), s(func(r result) float64 { return r.WorkerCPU }),
 		fmt.Sprintf("%.0f MiB", medianOf(of, func(r result) float64 { return float64(r.BrokerPeak) / (1 << 20) })),

@@ -124,7 +124,7 @@ func durableDocument(contenders []contender, rows []load, results []result) docu
 				continue
 			}
 			rate := func(r result) float64 { return r.Rate }
-			text := fmt.Sprintf("%s (%s to %s)", count(medianOf(s, rate)), count(slices.Min(values(s, rate))), count(slices.Max(values(s, rate))))
+			text := spreadOf(values(s, rate), count)
 			if c.name != contenders[0].name {
 				text += ", " + ratio(s, pick(results, contenders[0].name, l.name), rate)
 			}

@@ -42,13 +42,19 @@ func ratio(of, base []result, value func(result) float64) string {
 			}
 		}
 	}
-	switch len(ratios) {
-	case 0:
+	if len(ratios) == 0 {
 		return ""
-	case 1:
-		return fmt.Sprintf("%.2f", ratios[0])
 	}
-	return fmt.Sprintf("%.2f (%.2f to %.2f)", median(ratios), slices.Min(ratios), slices.Max(ratios))
+	return spreadOf(ratios, func(v float64) string { return fmt.Sprintf("%.2f", v) })
+}
+
+// spreadOf writes the median, and what it lies between when there is more than
+// one value.
+func spreadOf(v []float64, write func(float64) string) string {
+	if len(v) == 1 {
+		return write(v[0])
+	}
+	return fmt.Sprintf("%s (%s to %s)", write(median(v)), write(slices.Min(v)), write(slices.Max(v)))
 }
 
 // count writes a number to three digits, with commas.

@@ -121,7 +121,12 @@ func Dial(ctx context.Context, address string) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Conn{Conn: c, in: bufio.NewReaderSize(c, buffered), out: bufio.NewWriterSize(c, buffered)}, nil
+	return NewConn(c), nil
+}
+
+// NewConn speaks the protocol over a connection that is there.
+func NewConn(c net.Conn) *Conn {
+	return &Conn{Conn: c, in: bufio.NewReaderSize(c, buffered), out: bufio.NewWriterSize(c, buffered)}
 }
 
 // Put adds a request to what the next Flush sends; an error waits for that too.

@@ -156,7 +156,12 @@ func (o options) doer(name string) (func(context.Context) (document, []result, i
 func complain(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
 
 func installPeers(ctx context.Context) error {
-	cmd := exec.CommandContext(ctx, "apt-get", "install", "-y", "gearman-job-server", "rabbitmq-server")
-	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
-	return cmd.Run()
+	for _, args := range [][]string{{"update"}, {"install", "-y", "gearman-job-server", "rabbitmq-server"}} {
+		cmd := exec.CommandContext(ctx, "apt-get", args...)
+		cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+		if err := cmd.Run(); err != nil {
+			return fmt.Errorf("apt-get %s: %w", args[0], err)
+		}
+	}
+	return nil
 }

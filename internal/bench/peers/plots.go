@@ -23,6 +23,19 @@ type plotted struct {
 	value             func(result) float64
 }
 
+// decades marks a logarithmic axis, and writes numbers as the tables do.
+type decades struct{}
+
+func (decades) Ticks(low, high float64) []plot.Tick {
+	ticks := plot.LogTicks{Prec: -1}.Ticks(low, high)
+	for i, t := range ticks {
+		if t.Label != "" && t.Value >= 1 {
+			ticks[i].Label = count(t.Value)
+		}
+	}
+	return ticks
+}
+
 // spread is a set of medians with their lowest and highest.
 type spread struct {
 	plotter.XYs
@@ -38,7 +51,8 @@ func (p plotted) save(file string) error {
 	chart.Title.Text = p.title
 	chart.X.Label.Text = p.unit
 	chart.X.Scale = plot.LogScale{}
-	chart.X.Tick.Marker = plot.LogTicks{Prec: -1}
+	chart.X.Tick.Marker = decades{}
+	chart.X.Padding, chart.Title.Padding = vg.Points(5), vg.Points(12)
 	chart.Legend.Top = true
 	chart.Add(plotter.NewGrid())
 	names := slices.Clone(p.rows)
@@ -62,6 +76,8 @@ func (p plotted) save(file string) error {
 		chart.Add(bars, dots)
 		chart.Legend.Add(at, dots)
 	}
+	chart.X.Max *= 2.5 // room for the legend
+	chart.Y.Min, chart.Y.Max = -0.5, float64(len(names))-0.5
 	const perRow, frame = 0.9 * font.Centimeter, 4 * font.Centimeter
 	return chart.Save(24*vg.Centimeter, frame+perRow*vg.Length(len(names)), file)
 }

@@ -64,7 +64,7 @@ type part struct {
 
 var parts = []part{
 	{
-		"live", "a task of 9 bytes to one of 3 workers, and its result back", "in flight",
+		"live", "a task of 9 bytes to one of 3 workers, and its result back", "tasks in flight",
 		[]row{
 			relayUnary, repartoUnary, relayFramed, repartoFramed, repartoSDK, repartoFunc, repartoText,
 			gearmanLibrary, gearmanBest, natsBlocking, natsAsync, rabbitRPC,
@@ -77,7 +77,7 @@ var parts = []part{
 		},
 	},
 	{
-		"payloads", "payloads of several sizes, 3 workers, 64 in flight (16 of 1 MiB)", "payload",
+		"payloads", "payloads of several sizes, 3 workers, 64 in flight (16 of 1 MiB)", "size of the payload",
 		[]row{repartoSDK, repartoFunc, gearmanBest, natsAsync, rabbitRPC},
 		[]point{
 			{Label: "9 B", InFlight: 64, Size: 9, Workers: 3},
@@ -97,7 +97,7 @@ var parts = []part{
 		},
 	},
 	{
-		"slow", "tasks that take no time or 10 ms; 9 bytes, 3 workers, 1024 in flight", "a task takes",
+		"slow", "tasks that take no time or 10 ms; 9 bytes, 3 workers, 1024 in flight", "time of a task",
 		[]row{repartoSDK, repartoFunc, gearmanLibrary, gearmanBest, natsAsync, rabbitRPC},
 		[]point{
 			{Label: "0 ms", InFlight: 1024, Size: 9, Workers: 3},

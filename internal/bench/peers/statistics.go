@@ -48,13 +48,13 @@ func ratio(of, base []result, value func(result) float64) string {
 	return spreadOf(ratios, func(v float64) string { return fmt.Sprintf("%.2f", v) })
 }
 
-// spreadOf writes the median, and what it lies between when there is more than
-// one value.
+// spreadOf writes the median, and what it lies between unless that is the same.
 func spreadOf(v []float64, write func(float64) string) string {
-	if len(v) == 1 {
-		return write(v[0])
+	low, high := write(slices.Min(v)), write(slices.Max(v))
+	if low == high {
+		return low
 	}
-	return fmt.Sprintf("%s (%s to %s)", write(median(v)), write(slices.Min(v)), write(slices.Max(v)))
+	return fmt.Sprintf("%s (%s to %s)", write(median(v)), low, high)
 }
 
 // count writes a number to three digits, with commas.

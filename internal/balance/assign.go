@@ -89,8 +89,16 @@ func (s *State) pump(now time.Time, f *function) {
 
 // serve gives a session that has just got a free slot what waits for it: the
 // lowest rank first among the functions that it offers. Nobody else can be free, or
-// nothing would be waiting.
+// nothing would be waiting. What is free after that is shown to the rings: so a
+// worker that is busy all the time costs nothing for each function that it offers.
 func (s *State) serve(now time.Time, ses *Session) {
+	s.fill(now, ses)
+	if ses.free() > 0 && !ses.draining {
+		ses.showFree(true)
+	}
+}
+
+func (s *State) fill(now time.Time, ses *Session) {
 	for ses.free() > 0 && !ses.draining {
 		var oldest *entry
 		for i := range ses.offers {
@@ -178,7 +186,8 @@ func (s *State) newAssignment(ses *Session, attempt int, now time.Time, owed boo
 	return a
 }
 
-// release frees the slot of an assignment that the worker has let go of.
+// release frees the slot of an assignment that the worker has let go of; serve
+// must follow.
 func (s *State) release(a *assignment) {
 	ses := a.session
 	list := ses.listOf(a)
@@ -189,9 +198,6 @@ func (s *State) release(a *assignment) {
 	*list = (*list)[:last]
 	if ses.adopted != nil {
 		delete(ses.adopted, a.token)
-	}
-	if !a.owed && ses.free() == 1 && !ses.draining {
-		ses.showFree(true)
 	}
 	s.recycle(a)
 }

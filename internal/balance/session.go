@@ -44,6 +44,7 @@ type Session struct {
 	owed     []*assignment          // finished before it joined; their results follow
 	adopted  map[uint64]*assignment // held under a token of an earlier session
 	draining bool
+	shown    bool // to the rings, as free
 	done     int64
 	gaveBack []*function // of the tasks that it held when it left
 }
@@ -67,6 +68,10 @@ func (ses *Session) listOf(a *assignment) *[]*assignment {
 
 // showFree tells every ring that the session is in whether it may get a task.
 func (ses *Session) showFree(free bool) {
+	if ses.shown == free {
+		return
+	}
+	ses.shown = free
 	for i := range ses.offers {
 		ses.offers[i].fn.ring.setFree(ses.offers[i].pos, free)
 	}

@@ -140,6 +140,10 @@ func (s *State) Cancel(now time.Time, ref Ref, reason string) {
 // there.
 func (s *State) Empty() bool { return s.queued+s.scheduled+s.running+s.unsettled == 0 }
 
+// Indices is how large a Ref's Index can be before it must grow; it falls when
+// all that took so many has gone, kept outcomes too.
+func (s *State) Indices() int { return len(s.entries) }
+
 // Running returns the number of tasks that a worker has.
 func (s *State) Running() int { return s.running }
 

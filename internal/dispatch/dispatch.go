@@ -247,8 +247,8 @@ func (d *Dispatcher) settle() {
 	if d.draining && d.state.Running() == 0 {
 		d.becomeIdle()
 	}
-	if len(d.waiting) > maxIdleWaiting && d.state.Empty() {
-		d.waiting = nil // nobody waits: a peak is not remembered for ever
+	if len(d.waiting) > maxIdleWaiting && d.state.Indices() <= maxIdleWaiting && d.state.Empty() {
+		d.waiting = nil // nobody waits, and nobody will soon: a peak is not remembered for ever
 	}
 	if wake, ok := d.state.NextDeadline(); ok && wake.Before(d.armed) {
 		d.armed = wake

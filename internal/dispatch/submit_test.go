@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -278,4 +279,24 @@ func TestTheTableOfWaitersShrinksAfterAPeak(t *testing.T) {
 		t.Errorf("the table has %d places when nobody waits", len(d.waiting))
 	}
 	d.Abandon(tickets...) // of tasks that are over: nothing happens
+}
+
+// Outcomes that are kept hold their places: letting go of the table whenever
+// nobody waits would mean to make it anew with the next task.
+func TestTheTableStaysWhileOutcomesAreKept(t *testing.T) {
+	d := open(t, Options{})
+	ses := attach(t, d, "w", 1, "f")
+	c := &counter{}
+	var f Frame
+	for i := range maxIdleWaiting + 10 {
+		b := []Submission{{Task: task.Task{ID: fmt.Sprint("own", i), OwnID: true, Function: "f", Deadline: time.Now().Add(time.Hour), MaxAttempts: 1}}}
+		d.Submit(c, b)
+		if err := ses.Next(&f); err != nil {
+			t.Fatal(err)
+		}
+		ses.Results([]Result{{TaskID: f.Assign[0].TaskID, Attempt: 1, Token: f.Assign[0].Token}})
+	}
+	if c.n != maxIdleWaiting+10 || len(d.waiting) <= maxIdleWaiting {
+		t.Errorf("%d outcomes; the table has %d places while as many outcomes are kept", c.n, len(d.waiting))
+	}
 }

@@ -49,17 +49,26 @@ func (o options) open(ctx context.Context) (document, []result, int) {
 		complain("open, round %d: %s at %s: %.0f/s of %.0f/s, p99 %.0f µs", round+1, r.name, label, s.Rate, s.Offered, s.P99)
 		return s
 	}
+	type cell struct {
+		row
+		level int
+	}
+	var cells []cell
+	for _, r := range rows {
+		for _, l := range levels {
+			cells = append(cells, cell{r, l})
+		}
+	}
 	for round := range o.rounds {
-		for _, i := range rand.Perm(len(rows)) {
-			capacity := add(rows[i], openPoint.Label, round, o.timing, 0).Rate
-			if capacity == 0 {
-				continue
+		for _, i := range rand.Perm(len(cells)) {
+			c := cells[i]
+			// Just before each: what else runs on the machine changes in seconds.
+			capacity := add(c.row, openPoint.Label, round, o.timing, 0).Rate
+			if capacity > 0 && ctx.Err() == nil {
+				add(c.row, percent(c.level), round, timing{o.warmup, o.openWindow}, capacity*float64(c.level)/100)
 			}
-			for _, k := range rand.Perm(len(levels)) {
-				if ctx.Err() != nil {
-					return document{}, results, failures
-				}
-				add(rows[i], percent(levels[k]), round, timing{o.warmup, o.openWindow}, capacity*float64(levels[k])/100)
+			if ctx.Err() != nil {
+				return document{}, results, failures
 			}
 		}
 	}

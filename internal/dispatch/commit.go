@@ -145,7 +145,10 @@ func (d *Dispatcher) committed(g *group) {
 		d.carryOut(&g.effects[i])
 	}
 	for _, a := range g.acks {
-		a.ses.putAck(a.token)
+		a.ses.acked = append(a.ses.acked, a.token)
+	}
+	for _, a := range g.acks {
+		a.ses.putAllAcked()
 	}
 	d.state.Written(now)
 	close(g.done)

@@ -87,10 +87,13 @@ func (o *outbox) breakPromise() {
 	o.signal()
 }
 
-// putAck says that the worker need not keep a result any more.
-func (o *outbox) putAck(token uint64) {
+// putAcks says that the worker need not keep these results any more.
+func (o *outbox) putAcks(tokens []uint64) {
+	if len(tokens) == 0 {
+		return
+	}
 	o.mu.Lock()
-	o.acks = append(o.acks, token)
+	o.acks = append(o.acks, tokens...)
 	o.mu.Unlock()
 	o.signal()
 }

@@ -63,6 +63,7 @@ type Session struct {
 	lastHeard atomic.Int64 // nanoseconds since d.started
 
 	outbox
+	acked []uint64      // gathered for putAllAcked; under d.mu
 	ended chan struct{} // closed after err is set
 	err   error
 }
@@ -140,10 +141,18 @@ func (s *Session) Results(results []Result) {
 			g := s.d.join()
 			g.acks = append(g.acks, ack{s, r.Token})
 		} else {
-			s.putAck(r.Token)
+			s.acked = append(s.acked, r.Token)
 		}
 	}
+	s.putAllAcked()
 	s.d.settle()
+}
+
+// putAllAcked puts the tokens gathered in acked into the outbox. The caller holds
+// d.mu.
+func (s *Session) putAllAcked() {
+	s.putAcks(s.acked)
+	s.acked = s.acked[:0]
 }
 
 // Progress notes how far the worker is with an assignment.

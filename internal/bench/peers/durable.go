@@ -126,7 +126,7 @@ func durableDocument(contenders []contender, rows []load, results []result) docu
 			rate := func(r result) float64 { return r.Rate }
 			text := spreadOf(values(s, rate), count)
 			if c.name != contenders[0].name {
-				text += ", " + ratio(s, pick(results, contenders[0].name, l.name), rate)
+				text += "; × " + ratio(s, pick(results, contenders[0].name, l.name), rate)
 			}
 			line = append(line, text)
 		}

@@ -76,12 +76,16 @@ func run(ctx context.Context, args []string) error {
 	flags.BoolVar(&o.write, "write", false, "write docs/benchmarks.md and docs/plots")
 	flags.StringVar(&o.json, "json", "", "a file for every single result")
 	names := flags.String("parts", "live,durable", "what to measure: live, payloads, workers, slow, open, durable; or all")
-	rows := flags.String("rows", "", "only rows whose name matches this regular expression")
+	rows := flags.String("rows", "", "only rows whose name matches this regular expression; they are never written")
 	install := flags.Bool("install", false, "as root on Debian: install gearmand and RabbitMQ first")
 	_ = flags.Parse(args) // it exits by itself
 	var err error
 	if o.rows, err = regexp.Compile(*rows); err != nil {
 		return err
+	}
+	if o.write && *rows != "" {
+		complain("only some rows: they are printed, and not written")
+		o.write = false
 	}
 	if o.rounds < 1 {
 		return errors.New("-rounds must be 1 or more")
@@ -113,6 +117,9 @@ func (o options) measureAll(ctx context.Context, args string) error {
 			return context.Cause(ctx)
 		}
 		failures += failed
+		if len(results) == 0 {
+			return fmt.Errorf("%s: nothing was measured", name)
+		}
 		all = append(all, results...)
 		if err := o.publish(name, m, doc); err != nil {
 			return err

@@ -16,11 +16,13 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/experimental"
 	"google.golang.org/grpc/test/bufconn"
 
 	"reparto/internal/dispatch"
 	"reparto/internal/legacy"
 	"reparto/internal/rpc"
+	"reparto/internal/wire"
 )
 
 // Options of a balancer. The zero value of each field means its default, where
@@ -195,6 +197,7 @@ func (s *Server) runLegacy(ctx context.Context, serve func(net.Listener), failed
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return inside.DialContext(ctx) }),
 		grpc.WithStaticStreamWindowSize(1<<20), grpc.WithStaticConnWindowSize(1<<20),
+		experimental.WithBufferPool(wire.Buffers),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(64<<20)),
 	)
 	if err != nil {

@@ -3,10 +3,15 @@ package wire
 import (
 	"math/bits"
 	"sync"
+
+	"google.golang.org/grpc/mem"
 )
 
-// pool has buffers for frames, by the powers of two of their size. Unlike gRPC's
-// own it does not clear them: they are written before they are read.
+// Buffers is a pool of buffers for whoever speaks gRPC. Unlike gRPC's own it does
+// not clear what it gives out, which is written before it is read.
+var Buffers mem.BufferPool = &frames
+
+// pool has buffers by the powers of two of their size.
 type pool struct{ sizes [maxSize + 1]sync.Pool }
 
 // Frames are 1 MiB; what is larger is left to the garbage collector.

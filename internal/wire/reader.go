@@ -73,6 +73,7 @@ func (r *reader) message() reader { return reader{b: r.bytes(), bad: r.bad} }
 // little else.
 type decoder struct {
 	reader
+	keep   int // payloads larger than that stay where they are; 0: none does
 	text   strings.Builder
 	blob   []byte
 	recent [4]string // names that come again and again
@@ -87,11 +88,13 @@ const (
 // room is how large the next chunk is: no larger than what is left to read.
 func (d *decoder) room(n int) int { return max(n, min(chunk, len(d.b)+n)) }
 
-// copied returns a copy of a payload.
+// copied returns a payload that is good for ever.
 func (d *decoder) copied(b []byte) []byte {
 	switch {
 	case len(b) == 0:
 		return nil
+	case d.keep > 0 && len(b) > d.keep:
+		return b[:len(b):len(b)]
 	case len(b) > small:
 		return append([]byte(nil), b...)
 	case cap(d.blob)-len(d.blob) < len(b):

@@ -96,13 +96,36 @@ func (w *writer) write(v any) {
 
 // Unmarshal implements encoding.CodecV2.
 func (Codec) Unmarshal(data mem.BufferSlice, v any) error {
-	buf := data.MaterializeToBuffer(mem.DefaultBufferPool())
+	if isLarge(data) {
+		own := data.Materialize()
+		d := decoder{reader: reader{b: own}, keep: len(own) / 2}
+		if d.read(v); !d.bad {
+			return nil
+		}
+		return library.Unmarshal(mem.BufferSlice{mem.SliceBuffer(own)}, v)
+	}
+	buf := data.MaterializeToBuffer(&frames)
 	defer buf.Free()
 	d := decoder{reader: reader{b: buf.ReadOnlyData()}}
 	if d.read(v); !d.bad {
 		return nil
 	}
 	return library.Unmarshal(mem.BufferSlice{buf}, v)
+}
+
+// large is from when on a task is better kept than copied.
+const large = 32 << 10
+
+// isLarge reports whether the message is large, and more than half of it its first
+// task.
+func isLarge(data mem.BufferSlice) bool {
+	size := data.Len()
+	if size < large {
+		return false
+	}
+	r := reader{b: data[0].ReadOnlyData()}
+	tag, n := r.varint(), r.varint()
+	return !r.bad && tag&7 == bytes && n <= uint64(size) && 2*int(n) > size
 }
 
 func (d *decoder) read(v any) {

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -140,6 +141,37 @@ func TestAFrameIsReadIntoTheSameMessages(t *testing.T) {
 	}
 	if string(payload) != "one" {
 		t.Errorf("the payload that was kept is now %q", payload)
+	}
+}
+
+// A large payload stays where it was read; what comes after it is copied, and so
+// is a payload in a frame of many.
+func TestLargePayloads(t *testing.T) {
+	big := []byte(strings.Repeat("0123456789", 10_000))
+	one := &pb.StreamTask{Number: 1, Function: "f", Payload: big}
+	for _, m := range []*pb.SubmitStreamRequest{
+		{Tasks: []*pb.StreamTask{one}},
+		{Tasks: []*pb.StreamTask{one, {Number: 2, Payload: []byte("small")}}},
+		{Tasks: []*pb.StreamTask{{Number: 2, Payload: []byte("small")}, one}},
+		{Tasks: []*pb.StreamTask{one, one, one}},
+	} {
+		data, err := Codec{}.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		whole := data.Materialize()
+		var parts mem.BufferSlice // as they come off the wire
+		for part := range slices.Chunk(whole, 16<<10) {
+			parts = append(parts, mem.SliceBuffer(part))
+		}
+		read := &pb.SubmitStreamRequest{}
+		if err := (Codec{}).Unmarshal(parts, read); err != nil {
+			t.Fatal(err)
+		}
+		clear(whole) // it is not ours any more
+		if !proto.Equal(m, read) {
+			t.Errorf("%d tasks: read something else", len(m.Tasks))
+		}
 	}
 }
 

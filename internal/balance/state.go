@@ -102,7 +102,8 @@ var (
 	ErrIDConflict = errors.New("the task id is in use for a task with other content")
 )
 
-// QueueFullError says which limit a task did not fit under.
+// QueueFullError says which limit a task did not fit under. It is not to be
+// changed: others may be refused with the same.
 type QueueFullError struct {
 	Limit string // e.g. "tasks waiting for function \"sum\""
 	Max   int
@@ -151,7 +152,8 @@ type State struct {
 	runningDurables int
 	resident        int // bytes of their payloads
 
-	effects []Effect
+	effects  []Effect
+	lastFull *QueueFullError // what Submit refused with last
 	illegal string // the first move that the words do not allow; see become
 }
 

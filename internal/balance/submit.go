@@ -92,12 +92,12 @@ func (s *State) room(t *task.Task, f *function, bytes int) error {
 	name := t.Function
 	if t.Durable != nil {
 		if s.durables >= s.opt.MaxDurableTasks {
-			return &QueueFullError{"durable tasks without an outcome", s.opt.MaxDurableTasks}
+			return s.full("durable tasks without an outcome", "", s.opt.MaxDurableTasks)
 		}
 		return nil
 	}
 	if s.bytes+bytes > s.opt.MaxBytes {
-		return &QueueFullError{"bytes in all tasks that wait or run", s.opt.MaxBytes}
+		return s.full("bytes in all tasks that wait or run", "", s.opt.MaxBytes)
 	}
 	var n, size int
 	if f != nil {
@@ -107,15 +107,26 @@ func (s *State) room(t *task.Task, f *function, bytes int) error {
 		n, size = f.waitsFor.submitted()
 	}
 	if s.queued+s.scheduled-s.waitingDurables() >= s.opt.MaxQueuedTasks {
-		return &QueueFullError{"tasks waiting", s.opt.MaxQueuedTasks}
+		return s.full("tasks waiting", "", s.opt.MaxQueuedTasks)
 	}
 	if n >= s.opt.MaxFunctionQueuedTasks {
-		return &QueueFullError{"tasks waiting for function " + name, s.opt.MaxFunctionQueuedTasks}
+		return s.full("tasks waiting for function ", name, s.opt.MaxFunctionQueuedTasks)
 	}
 	if size+bytes > s.opt.MaxFunctionQueuedBytes {
-		return &QueueFullError{"bytes waiting for function " + name, s.opt.MaxFunctionQueuedBytes}
+		return s.full("bytes waiting for function ", name, s.opt.MaxFunctionQueuedBytes)
 	}
 	return nil
+}
+
+// full is the refusal of a task. The one before is given again when it says the
+// same: whoever is refused all the time shall cost little.
+func (s *State) full(limit, name string, most int) error {
+	e := s.lastFull
+	if e == nil || e.Max != most || len(e.Limit) != len(limit)+len(name) || e.Limit[:len(limit)] != limit || e.Limit[len(limit):] != name {
+		e = &QueueFullError{limit + name, most}
+		s.lastFull = e
+	}
+	return e
 }
 
 // waitingDurables counts the durable tasks that wait.

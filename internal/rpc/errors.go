@@ -38,6 +38,7 @@ type refusal struct {
 	field      string // for errors about a field
 	retryAfter time.Duration
 	metadata   map[string]string
+	framed     *pb.Error // what frame has made of it
 }
 
 func (r *refusal) Error() string { return r.message }
@@ -60,12 +61,16 @@ func (r *refusal) GRPCStatus() *status.Status {
 	return st // our own details always marshal; the code and message stand anyway
 }
 
-// frame is the error as it travels in a frame.
+// frame is the error as it travels in a frame. It is made once: only one goroutine
+// may ask for it, and nobody may change it.
 func (r *refusal) frame() *pb.Error {
-	return &pb.Error{
-		Code: int32(r.code), Reason: r.reason, Message: r.message,
-		RetryAfterMs: r.retryAfter.Milliseconds(), Metadata: maps.Clone(r.metadata),
+	if r.framed == nil {
+		r.framed = &pb.Error{
+			Code: int32(r.code), Reason: r.reason, Message: r.message,
+			RetryAfterMs: r.retryAfter.Milliseconds(), Metadata: maps.Clone(r.metadata),
+		}
 	}
+	return r.framed
 }
 
 // frameError is any error as it travels in a frame. What is not a refusal is a

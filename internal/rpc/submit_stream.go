@@ -27,6 +27,9 @@ type clientStream struct {
 	unused   []uint32 // free places
 	out      []answer
 	outBytes int
+	// The last refusal by the inside, and what it became: under load they are many
+	// and the same.
+	refusedFor, refused error
 	eof      bool // the client has no more tasks
 	draining bool // the balancer takes no more
 	ended    bool // nobody sends any more
@@ -209,7 +212,10 @@ func (c *clientStream) accepted(batch []dispatch.Submission) {
 		f := &c.flights[b.Number]
 		switch {
 		case b.Err != nil:
-			c.put(answer{number: f.number, id: b.Task.ID, err: refuse(b.Err)})
+			if b.Err != c.refusedFor {
+				c.refusedFor, c.refused = b.Err, refuse(b.Err)
+			}
+			c.put(answer{number: f.number, id: b.Task.ID, err: c.refused})
 			c.arrive(uint32(b.Number))
 		case c.ended:
 			late = append(late, b.Ticket)

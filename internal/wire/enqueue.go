@@ -104,18 +104,18 @@ func (d *decoder) enqueueTask(t *pb.EnqueueTask, r reader) {
 func hintOfEnqueueResponse(m *pb.EnqueueResponse) int {
 	n := fields
 	for _, e := range m.Results {
-		n += spare + len(e.TaskId)
+		n += spare + len(e.TaskId) + hintOfError(e.Error)
 	}
 	return n
 }
 
 func (w *writer) enqueueResponse(m *pb.EnqueueResponse) {
 	for _, e := range m.Results {
-		hint := 4 + len(e.TaskId)
+		hint := 4 + len(e.TaskId) + hintOfError(e.Error)
 		at := w.open(1, hint)
 		w.string(1, e.TaskId)
 		w.bool(2, e.Existed)
-		put(w, 3, e.Error)
+		w.error(3, e.Error)
 		w.close(at, hint)
 	}
 }
@@ -143,7 +143,7 @@ func (d *decoder) enqueued(e *pb.Enqueued, r reader) {
 		case 2<<3 | varint:
 			e.Existed = r.varint() != 0
 		case 3<<3 | bytes:
-			merged(d, &e.Error, r.bytes())
+			d.error(&e.Error, r.message())
 		default:
 			r.fail()
 		}

@@ -159,7 +159,7 @@ func (d *decoder) submitResponse(m *pb.SubmitStreamResponse) {
 }
 
 func hintOfStreamOutcome(o *pb.StreamOutcome) int {
-	n := 20 + len(o.TaskId) + len(o.Result) + len(o.WorkerId)
+	n := 20 + len(o.TaskId) + len(o.Result) + len(o.WorkerId) + hintOfError(o.Error)
 	if o.Text != nil {
 		n += len(*o.Text)
 	}
@@ -172,7 +172,7 @@ func (w *writer) streamOutcome(o *pb.StreamOutcome) {
 	w.bytes(3, o.Result)
 	w.optional(4, o.Text)
 	put(w, 5, o.Failure)
-	put(w, 6, o.Error)
+	w.error(6, o.Error)
 	w.varint(7, uint64(o.Attempt))
 	w.string(8, o.WorkerId)
 }
@@ -192,7 +192,7 @@ func (d *decoder) streamOutcome(o *pb.StreamOutcome, r reader) {
 		case 5<<3 | bytes:
 			merged(d, &o.Failure, r.bytes())
 		case 6<<3 | bytes:
-			merged(d, &o.Error, r.bytes())
+			d.error(&o.Error, r.message())
 		case 7<<3 | varint:
 			o.Attempt = int32(r.varint())
 		case 8<<3 | bytes:

@@ -17,8 +17,8 @@ import (
 	"reparto/internal/wire"
 )
 
-// session is one registered stream. Three goroutines drive it: one receives, one
-// hands out tasks and watches the time, one sends.
+// session is one registered stream. Three goroutines drive it: one receives and
+// hands out tasks, one watches the time, one sends.
 type session struct {
 	ctx    context.Context // the stream's
 	cancel context.CancelCauseFunc
@@ -28,8 +28,8 @@ type session struct {
 	limits limits
 	// interval is the longest silence that either side keeps.
 	interval time.Duration
-	started  time.Time // when it was registered
-	received chan received
+	started  time.Time  // when it was registered
+	ended    chan error // why the receiver has ended
 
 	// What the writer is asked to send.
 	heartbeat, drain atomic.Bool
@@ -40,14 +40,14 @@ type session struct {
 	closed   chan struct{}
 	lastSent atomic.Int64 // nanoseconds since started
 
-	leave          func() // ends the Run in good order
-	heard          time.Time
-	reconnectAfter time.Duration
-}
+	// heard is when the balancer was last listened to, in nanoseconds since started;
+	// busy is set while what it said is being done.
+	heard atomic.Int64
+	busy  atomic.Bool
+	late  bool // the watch has found it silent, and looks once more
 
-type received struct {
-	frame *pb.WorkResponse
-	err   error
+	leave          func() // ends the Run in good order
+	reconnectAfter time.Duration
 }
 
 // ending is how a session ended.
@@ -67,7 +67,7 @@ type ending struct {
 func (r *runner) session(ctx, base context.Context, openBy time.Time) ending {
 	s := &session{
 		pool: r.pool, log: r.log,
-		received: make(chan received, 1), closed: make(chan struct{}),
+		ended: make(chan error, 1), closed: make(chan struct{}),
 	}
 	s.ctx, s.cancel = context.WithCancelCause(base)
 	defer s.cancel(nil)
@@ -76,9 +76,9 @@ func (r *runner) session(ctx, base context.Context, openBy time.Time) ending {
 		return ending{err: err}
 	}
 	var wg sync.WaitGroup
-	wg.Go(s.receive)
+	wg.Go(func() { s.ended <- s.receive(first) })
 	wg.Go(s.send)
-	drained, err := s.loop(ctx, first)
+	drained, err := s.watch(ctx)
 	s.cancel(nil)
 	wg.Wait()
 	return ending{
@@ -190,41 +190,34 @@ func (s *session) why(err error) error {
 	return err
 }
 
-// receive passes on what comes in.
-func (s *session) receive() {
+// receive hands out what comes in, until the stream ends. It does so itself, and
+// passes nothing on to another goroutine, whose waking costs more than most tasks.
+func (s *session) receive(frame *pb.WorkResponse) error {
 	for {
-		frame, err := s.stream.Recv()
-		select {
-		case s.received <- received{frame, err}:
-		case <-s.ctx.Done():
-			return
-		}
+		s.busy.Store(true)
+		err := s.handle(frame)
+		s.heard.Store(int64(time.Since(s.started)))
+		s.busy.Store(false)
 		if err != nil {
-			return
+			return err
+		}
+		if frame, err = s.stream.Recv(); err != nil {
+			return s.why(err)
 		}
 	}
 }
 
-// loop hands out tasks and asks for heartbeats, so that a heartbeat proves that
-// tasks are handed out. It returns when the stream has ended or must end.
-func (s *session) loop(ctx context.Context, first *pb.WorkResponse) (drained bool, err error) {
-	s.heard = time.Now()
-	if err := s.handle(first); err != nil {
-		return false, err
-	}
+// watch asks for heartbeats as long as tasks are handed out, so that a heartbeat
+// proves that they are. It returns when the stream has ended or must end.
+func (s *session) watch(ctx context.Context) (drained bool, err error) {
 	tick := time.NewTimer(s.interval)
 	defer tick.Stop()
 	leaving, closed := ctx.Done(), s.closed
 	var closeBy <-chan time.Time
 	for {
 		select {
-		case in := <-s.received:
-			if in.err != nil {
-				return s.isClosed(), s.why(in.err)
-			}
-			if err := s.handle(in.frame); err != nil {
-				return false, err
-			}
+		case err := <-s.ended:
+			return s.isClosed(), err
 		case <-leaving:
 			leaving = nil
 			s.drain.Store(true)
@@ -257,13 +250,21 @@ func (s *session) isClosed() bool {
 
 // beat looks after both sides' silence, and says when to look again.
 func (s *session) beat() (time.Duration, error) {
-	now := time.Now()
-	silent := now.Sub(s.heard)
-	// What waits to be read was said in time: it was this side that was late.
-	if silent >= silentAfter*s.interval && len(s.received) == 0 {
+	if s.busy.Load() { // stuck, perhaps: then nobody shall think that tasks are handed out
+		return s.interval / 8, nil
+	}
+	now := time.Since(s.started)
+	silent := now - time.Duration(s.heard.Load())
+	switch {
+	case silent < silentAfter*s.interval:
+		s.late = false
+	case !s.late: // this side may have been late: what waits to be read was said in time
+		s.late = true
+		return s.interval / 8, nil
+	default:
 		return 0, fmt.Errorf("nothing was heard of the balancer for %v", silent.Round(time.Millisecond))
 	}
-	quiet := now.Sub(s.started) - time.Duration(s.lastSent.Load())
+	quiet := now - time.Duration(s.lastSent.Load())
 	if quiet >= s.interval {
 		s.heartbeat.Store(true)
 		s.pool.signal()
@@ -274,7 +275,6 @@ func (s *session) beat() (time.Duration, error) {
 
 // handle does what the balancer says in a frame.
 func (s *session) handle(f *pb.WorkResponse) error {
-	s.heard = time.Now()
 	if s.log.Enabled(s.ctx, slog.LevelDebug) {
 		for _, t := range f.GetAssignTasks() {
 			s.log.Debug("task received", "task_id", t.GetTaskId(), "function", t.GetFunction(), "attempt", t.GetAttempt(),

@@ -22,27 +22,16 @@ type clientStream struct {
 	slow   chan struct{} // holds a token when the client let too much pile up
 
 	mu       sync.Mutex
-	numbers  map[uint64]uint32 // the places of tasks in flight, by the client's numbers
-	flights  []flight
-	unused   []uint32 // free places
+	flights  flights
 	out      []answer
 	outBytes int
 	// The last refusal by the inside, and what it became: under load they are many
 	// and the same.
 	refusedFor, refused error
-	eof      bool // the client has no more tasks
-	draining bool // the balancer takes no more
-	ended    bool // nobody sends any more
-	sending  time.Time
-}
-
-// flight is a task that has no outcome yet. Its place is what the dispatcher
-// knows it by, so that an outcome needs no search.
-type flight struct {
-	number uint64
-	ticket dispatch.Ticket
-	text   bool
-	waits  bool
+	eof                 bool // the client has no more tasks
+	draining            bool // the balancer takes no more
+	ended               bool // nobody sends any more
+	sending             time.Time
 }
 
 // answer is an outcome on its way out: with err, one without a verdict.
@@ -65,7 +54,7 @@ func (a *answer) size() int {
 
 func (s *taskService) SubmitStream(stream pb.TaskService_SubmitStreamServer) error {
 	c := &clientStream{
-		s: s, stream: stream, numbers: map[uint64]uint32{},
+		s: s, stream: stream, flights: flights{places: map[uint64]uint32{}},
 		ready: make(chan struct{}, 1), room: make(chan struct{}, 1), slow: make(chan struct{}, 1),
 	}
 	read, wrote := make(chan error, 1), make(chan error, 1)
@@ -126,9 +115,9 @@ func (c *clientStream) blocked() time.Duration {
 func (c *clientStream) abandonAll() {
 	c.mu.Lock()
 	c.ended = true
-	tickets := make([]dispatch.Ticket, 0, len(c.numbers))
-	for _, place := range c.numbers {
-		tickets = append(tickets, c.flights[place].ticket)
+	tickets := make([]dispatch.Ticket, 0, c.flights.count())
+	for _, place := range c.flights.places {
+		tickets = append(tickets, c.flights.at(place).ticket)
 	}
 	c.mu.Unlock()
 	c.s.tasks.Abandon(tickets...)
@@ -164,7 +153,7 @@ func (c *clientStream) read() error {
 func (c *clientStream) waitForRoom() error {
 	for {
 		c.mu.Lock()
-		full := len(c.numbers)+len(c.out) >= c.s.opt.MaxInFlight
+		full := c.flights.count()+len(c.out) >= c.s.opt.MaxInFlight
 		c.mu.Unlock()
 		if !full {
 			return nil
@@ -182,7 +171,7 @@ func (c *clientStream) submit(tasks []*pb.StreamTask, batch []dispatch.Submissio
 	now := time.Now()
 	c.mu.Lock()
 	for _, f := range tasks {
-		if _, used := c.numbers[f.GetNumber()]; used {
+		if _, used := c.flights.places[f.GetNumber()]; used {
 			c.mu.Unlock()
 			return batch, invalid("number", fmt.Sprintf("%d is borne by a task in flight; take another", f.GetNumber()))
 		}
@@ -191,7 +180,7 @@ func (c *clientStream) submit(tasks []*pb.StreamTask, batch []dispatch.Submissio
 			c.put(answer{number: f.GetNumber(), id: f.GetTaskId(), err: err})
 			continue
 		}
-		batch = append(batch, dispatch.Submission{Number: uint64(c.depart(f.GetNumber(), f.Text != nil)), Task: t})
+		batch = append(batch, dispatch.Submission{Number: uint64(c.flights.depart(f.GetNumber(), f.Text != nil)), Task: t})
 	}
 	c.mu.Unlock()
 	for i := range batch {
@@ -209,14 +198,14 @@ func (c *clientStream) accepted(batch []dispatch.Submission) {
 	c.mu.Lock()
 	for i := range batch {
 		b := &batch[i]
-		f := &c.flights[b.Number]
+		f := c.flights.at(uint32(b.Number))
 		switch {
 		case b.Err != nil:
 			if b.Err != c.refusedFor {
 				c.refusedFor, c.refused = b.Err, refuse(b.Err)
 			}
 			c.put(answer{number: f.number, id: b.Task.ID, err: c.refused})
-			c.arrive(uint32(b.Number))
+			c.flights.arrive(uint32(b.Number))
 		case c.ended:
 			late = append(late, b.Ticket)
 		case f.waits: // else it has its outcome already
@@ -232,9 +221,9 @@ func (c *clientStream) cancel(numbers []uint64) {
 	var tickets []dispatch.Ticket
 	c.mu.Lock()
 	for _, n := range numbers {
-		if place, ok := c.numbers[n]; ok {
-			tickets = append(tickets, c.flights[place].ticket)
-			c.arrive(place)
+		if place, ok := c.flights.places[n]; ok {
+			tickets = append(tickets, c.flights.at(place).ticket)
+			c.flights.arrive(place)
 			c.put(answer{number: n, err: noVerdict(&task.Outcome{State: task.Cancelled})})
 		}
 	}
@@ -246,33 +235,12 @@ func (c *clientStream) cancel(numbers []uint64) {
 func (c *clientStream) Done(number uint64, id string, o task.Outcome) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	f := &c.flights[number]
+	f := c.flights.at(uint32(number))
 	if !f.waits || c.ended {
 		return
 	}
 	c.put(answer{number: f.number, id: id, o: o, text: f.text})
-	c.arrive(uint32(number))
-}
-
-// depart gives a task a place. The caller holds c.mu, as for arrive.
-func (c *clientStream) depart(number uint64, text bool) uint32 {
-	var place uint32
-	if n := len(c.unused); n > 0 {
-		place = c.unused[n-1]
-		c.unused = c.unused[:n-1]
-	} else {
-		place = uint32(len(c.flights))
-		c.flights = append(c.flights, flight{})
-	}
-	c.flights[place] = flight{number: number, text: text, waits: true}
-	c.numbers[number] = place
-	return place
-}
-
-func (c *clientStream) arrive(place uint32) {
-	delete(c.numbers, c.flights[place].number)
-	c.flights[place] = flight{}
-	c.unused = append(c.unused, place)
+	c.flights.arrive(uint32(number))
 }
 
 // put adds an answer for the writer. The caller holds c.mu.
@@ -320,7 +288,7 @@ func (c *clientStream) take(empty []answer) ([]answer, bool, error) {
 	for {
 		c.mu.Lock()
 		c.sending = time.Time{}
-		out, over := c.out, len(c.numbers) == 0
+		out, over := c.out, c.flights.count() == 0
 		switch {
 		case len(out) > 0:
 			c.out, c.outBytes = empty[:0], 0

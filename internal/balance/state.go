@@ -154,7 +154,7 @@ type State struct {
 
 	effects  []Effect
 	lastFull *QueueFullError // what Submit refused with last
-	illegal string // the first move that the words do not allow; see become
+	illegal  string          // the first move that the words do not allow; see become
 }
 
 // New returns a State with no tasks and no sessions.

@@ -16,7 +16,8 @@ import (
 
 // Bounds of a request, and how many are under way at a time: while they are, the
 // next one gathers. One larger task travels alone. With more in a request the client
-// and the balancer wait for each other in turn: 400 brought 6 % over 1000.
+// and the balancer wait for each other in turn; docs/benchmarks.md has how little is
+// sure about the number.
 const (
 	maxBatch      = 400
 	maxBatchBytes = 8 << 20

@@ -8,8 +8,8 @@ import (
 
 // Submit accepts a task, or says why not: ErrDraining, ErrNoWorker,
 // ErrIDConflict or a *QueueFullError. The task must be valid and its ID new,
-// unless it is the client's own or the task is durable: then the same content joins the task that is
-// there and returns its Ref, and if that has its outcome already, Finish follows
+// unless it is the client's own or the task is durable: then the same content
+// joins the task that is there and returns its Ref, and if that has its outcome already, Finish follows
 // at once.
 func (s *State) Submit(now time.Time, t *task.Task) (Ref, error) {
 	named := t.OwnID || t.Durable != nil

@@ -143,9 +143,15 @@ func (c *clientStream) read() error {
 		}
 		c.cancel(frame.GetCancelNumbers())
 		clear(batch)
-		for _, t := range frame.Tasks {
-			t.Payload, t.Metadata = nil, nil // so that an idle stream holds none
-		}
+		letGoOfTasks(frame)
+	}
+}
+
+// letGoOfTasks drops what a frame held that may be large: it is kept for the next,
+// and an idle stream shall not hold it.
+func letGoOfTasks(frame *pb.SubmitStreamRequest) {
+	for _, t := range frame.Tasks {
+		t.Payload, t.Text, t.Metadata = nil, nil, nil
 	}
 }
 

@@ -123,14 +123,22 @@ func (s *workService) read(stream pb.WorkerService_WorkServer, ses *dispatch.Ses
 				TaskID: r.GetTaskId(), Attempt: int(r.GetAttempt()), Token: r.GetToken(),
 				Output: r.GetResult(), Failure: failureFromWire(r.GetFailure()),
 			})
-			r.Result = nil // so that an idle session holds none
 		}
 		ses.Results(results)
 		clear(results)
+		letGoOfResults(frame)
 		if frame.GetDrain() != nil {
 			ses.Drain()
 		}
 	}
+}
+
+// letGoOfResults is letGoOfTasks for a worker's frame.
+func letGoOfResults(frame *pb.WorkRequest) {
+	for _, r := range frame.TaskResults {
+		r.Result, r.Failure = nil, nil
+	}
+	frame.Progress = nil
 }
 
 // maxProgressMessage is how much of a progress message is kept, in bytes.

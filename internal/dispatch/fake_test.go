@@ -115,10 +115,14 @@ func next(t testing.TB, ses *Session) Frame {
 	return f
 }
 
-// assigned takes the frame that is ready, which must assign exactly one task.
+// assigned takes the next frame that is more than acknowledgements, whose
+// moment is the committer's to choose. It must assign exactly one task.
 func assigned(t testing.TB, ses *Session) Assignment {
 	t.Helper()
 	f := next(t, ses)
+	for onlyAcks(&f) {
+		f = next(t, ses)
+	}
 	if len(f.Assign) != 1 {
 		t.Fatalf("worker %s: %d assignments in the frame %+v, want 1", ses.WorkerID(), len(f.Assign), f)
 	}

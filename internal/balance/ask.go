@@ -100,6 +100,7 @@ func (s *State) Explain(ref Ref) (x Explanation, ok bool) {
 		for p := e.prev; p != nil && x.Position < maxPosition; p = p.prev {
 			x.Position++
 		}
+		x.Position = min(x.Position*e.fn.waitsFor.owners(), maxPosition) // each has a turn
 	}
 	if e.current != nil {
 		x.Session, x.Started = e.current.session, e.current.started

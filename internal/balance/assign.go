@@ -122,6 +122,7 @@ func (s *State) assign(now time.Time, e *entry, ses *Session) {
 	a := s.newAssignment(ses, e.attempt, now, false)
 	s.generation++
 	a.token = uint64(s.generation)<<32 | uint64(a.index)
+	e.fn.waitsFor.took(e)
 	s.run(e, a)
 	e.began(now, a)
 	ses.took(e.fn)

@@ -22,8 +22,12 @@ type books struct {
 	ids     map[string]*job   // those, and the kept
 	kept    []*job            // oldest first
 	waiting map[string][]*job // by function, in the order in which they are due
-	peers   []*peer           // live ones
-	ties    int
+	// passed counts, of an owner who waits for a function, the turns of each other
+	// owner since its own last one.
+	passed map[string]map[string]map[string]int
+	peers  []*peer // live ones
+	ties   int
+	facts  int // looked at so far
 
 	wantEnds    map[Ref]task.Outcome
 	wantCancels map[place]string // reasons
@@ -61,6 +65,7 @@ type job struct {
 	cur     *hold
 	late    []*hold
 	past    map[uint64]*gone
+	fact    int // that made it wait
 	outcome task.Outcome
 	bytes   int
 	until   time.Time
@@ -73,7 +78,7 @@ type gone struct {
 
 func newBooks(o Options, now time.Time) *books {
 	return &books{
-		opt: o, now: now, ids: map[string]*job{}, waiting: map[string][]*job{},
+		opt: o, now: now, ids: map[string]*job{}, waiting: map[string][]*job{}, passed: map[string]map[string]map[string]int{},
 		wantEnds: map[Ref]task.Outcome{}, wantCancels: map[place]string{},
 		given: map[uint64]bool{}, window: map[string]map[*Session]int{}, done: map[*Session]int64{}, totals: map[string]*Totals{},
 	}
@@ -143,14 +148,18 @@ func (b *books) submit(t *task.Task, ref Ref, err error) {
 // refusal is the error that a task must meet.
 func (b *books) refusal(t *task.Task) error {
 	if j := b.ids[t.ID]; j != nil {
-		if t.OwnID && j.t.OwnID && t.Fingerprint == j.t.Fingerprint {
+		if t.OwnID && j.t.OwnID && t.Owner == j.t.Owner && t.Fingerprint == j.t.Fingerprint {
 			return nil
 		}
 		return ErrIDConflict
 	}
-	size, queue := t.Bytes(), 0
+	size, queue, own, ownQueue := t.Bytes(), 0, 0, 0
 	for _, j := range b.waiting[t.Function] {
 		queue += j.t.Bytes()
+		if j.t.Owner == t.Owner && t.Owner != "" {
+			own++
+			ownQueue += j.t.Bytes()
+		}
 	}
 	full := func(limit int, what string) error { return fmt.Errorf("%d %.13s", limit, what) }
 	switch {
@@ -168,17 +177,26 @@ func (b *books) refusal(t *task.Task) error {
 		return full(b.opt.MaxFunctionQueuedTasks, "tasks waiting for")
 	case queue+size > b.opt.MaxFunctionQueuedBytes:
 		return full(b.opt.MaxFunctionQueuedBytes, "bytes waiting for")
+	case t.Owner != "" && own >= 9*(b.opt.MaxFunctionQueuedTasks-len(b.waiting[t.Function])):
+		return full(b.opt.MaxFunctionQueuedTasks, "tasks, the last for")
+	case t.Owner != "" && ownQueue >= 9*(b.opt.MaxFunctionQueuedBytes-queue-size):
+		return full(b.opt.MaxFunctionQueuedBytes, "bytes, the last for")
 	}
 	return nil
 }
 
 // wait puts a job into its queue.
 func (b *books) wait(j *job, head bool) {
-	j.state = task.Queued
+	j.state, j.fact = task.Queued, b.facts
 	b.ties++
 	j.tie = b.ties
 	q := b.waiting[j.t.Function]
 	if head {
+		if b.firstOf(j) == nil { // its owner has its turn back
+			for _, passed := range b.waiters(j.t.Function) {
+				passed[j.t.Owner]--
+			}
+		}
 		b.waiting[j.t.Function] = append([]*job{j}, q...)
 	} else {
 		b.waiting[j.t.Function] = append(q, j)
@@ -187,6 +205,36 @@ func (b *books) wait(j *job, head bool) {
 
 func (b *books) unwait(j *job) {
 	b.waiting[j.t.Function] = slices.DeleteFunc(b.waiting[j.t.Function], func(w *job) bool { return w == j })
+	if b.firstOf(j) == nil {
+		delete(b.passed[j.t.Function], j.t.Owner)
+	}
+}
+
+// turn: whoever waits sees each other owner pass once before its own turn.
+func (b *books) turn(j *job) {
+	waiters := b.waiters(j.t.Function)
+	for owner, passed := range waiters {
+		if passed[j.t.Owner]++; owner != j.t.Owner && passed[j.t.Owner] > 1 {
+			b.wrong("%s is a second turn of %q while %q waits for its first", j.t.ID, j.t.Owner, owner)
+		}
+	}
+	delete(waiters, j.t.Owner)
+}
+
+// waiters are those of whom anything waits for a function since before this fact,
+// with whom they have seen pass.
+func (b *books) waiters(function string) map[string]map[string]int {
+	waits := map[string]map[string]int{}
+	for _, w := range b.waiting[function] {
+		if w.fact == b.facts {
+			continue
+		}
+		if waits[w.t.Owner] = b.passed[function][w.t.Owner]; waits[w.t.Owner] == nil {
+			waits[w.t.Owner] = map[string]int{}
+		}
+	}
+	b.passed[function] = waits
+	return waits
 }
 
 func (b *books) wantCancel(h *hold, reason string) {

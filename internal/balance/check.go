@@ -107,10 +107,10 @@ func (q *queue) check(belongs func(*entry) bool) error {
 func (s *State) checkEntry(index uint32, e *entry) error {
 	queued := 0
 	if e.fn != nil {
-		for i := range e.fn.waitsFor.queues {
-			for q := e.fn.waitsFor.queues[i].head; q != nil; q = q.next {
-				if q == e {
-					queued++
+		for h := e.fn.waitsFor.first; h != nil; h = h.next {
+			for i := range h.queues {
+				for q := h.queues[i].head; q != nil; q = q.next {
+					queued += btoi(q == e)
 				}
 			}
 		}
@@ -145,19 +145,8 @@ func (s *State) checkEntry(index uint32, e *entry) error {
 
 // check: nothing waits while somebody is free, and nobody else has a turn.
 func (s *State) checkFunction(f *function) error {
-	n, bytes := 0, 0
-	for i := range f.waitsFor.queues {
-		q := &f.waitsFor.queues[i]
-		n, bytes = n+q.len, bytes+q.bytes
-		if err := q.check(func(e *entry) bool { return e.state == task.Queued && e.fn == f && e.line() == i }); err != nil {
-			return err
-		}
-		if (q.head != nil) != (f.waitsFor.occupied>>i&1 == 1) {
-			return fmt.Errorf("queue %d is marked wrongly as occupied", i)
-		}
-	}
-	if n != f.waitsFor.len || bytes != f.waitsFor.bytes {
-		return fmt.Errorf("counts %d waiting with %d bytes; its queues hold %d with %d", f.waitsFor.len, f.waitsFor.bytes, n, bytes)
+	if err := f.checkShares(); err != nil {
+		return err
 	}
 	sessions, active := 0, 0
 	for pos, ses := range f.ring.members {
@@ -179,6 +168,42 @@ func (s *State) checkFunction(f *function) error {
 	}
 	if sessions != f.sessions || active != f.ring.active {
 		return fmt.Errorf("counts %d sessions, %d active; the ring holds %d, %d", f.sessions, f.ring.active, sessions, active)
+	}
+	return nil
+}
+
+// checkShares: each owner's tasks are counted, and it has a turn while any wait.
+func (f *function) checkShares() error {
+	var all load
+	turns := 0
+	for h := f.waitsFor.first; h != nil; h = h.next {
+		if turns++; h.len == 0 || f.waitsFor.byOwner[h.owner] != h || h.next != nil && h.next.prev != h || h.next == nil && f.waitsFor.final != h {
+			return fmt.Errorf("owner %q does not belong where its turn is", h.owner)
+		}
+	}
+	for _, h := range f.waitsFor.byOwner {
+		var own load
+		for i := range h.queues {
+			q := &h.queues[i]
+			if err := q.check(func(e *entry) bool {
+				return e.state == task.Queued && e.fn == f && e.line() == i && e.share == h && e.task.Owner == h.owner
+			}); err != nil {
+				return err
+			}
+			for e := q.head; e != nil; e = e.next {
+				own.add(e, 1)
+				all.add(e, 1)
+			}
+			if (q.head != nil) != (h.occupied>>i&1 == 1) {
+				return fmt.Errorf("queue %d is marked wrongly as occupied", i)
+			}
+		}
+		if turns -= btoi(own.len > 0); own != h.load {
+			return fmt.Errorf("owner %q counts %+v waiting; its queues hold %+v", h.owner, h.load, own)
+		}
+	}
+	if all != f.waitsFor.load || turns != 0 {
+		return fmt.Errorf("counts %+v waiting, its queues hold %+v; %d turns too many", f.waitsFor.load, all, turns)
 	}
 	return nil
 }

@@ -9,9 +9,15 @@ import (
 // Check must see each of these, or it proves nothing.
 func TestCheckSeesWhatIsBroken(t *testing.T) {
 	for name, damage := range map[string]func(*State){
-		"a queued task is in no queue":          func(s *State) { s.find("q1").fn.waitsFor = lines{} },
-		"a queue holds what is in no table":     func(s *State) { s.functions["f"].waitsFor.queues[2].pushBack(&entry{task: task.Task{Priority: 3}}) },
+		"a queued task is in no queue": func(s *State) { s.find("q1").fn.waitsFor = shares{} },
+		"a queue holds what is in no table": func(s *State) {
+			s.functions["f"].waitsFor.first.queues[2].pushBack(&entry{task: task.Task{Priority: 3}})
+		},
 		"a queue's count of bytes is off":       func(s *State) { s.functions["f"].waitsFor.bytes++ },
+		"an owner's count of tasks is off":      func(s *State) { s.functions["f"].waitsFor.first.live++ },
+		"an owner has no turn":                  func(s *State) { s.functions["f"].waitsFor.unlink(s.functions["f"].waitsFor.first) },
+		"a task waits among another's":          func(s *State) { s.find("q1").task.Owner = "thief" },
+		"an owner's turn leads nowhere":         func(s *State) { s.functions["f"].waitsFor.final = nil },
 		"a kept outcome is in no list":          func(s *State) { s.kept = queue{} },
 		"a count of the bytes kept is off":      func(s *State) { s.kept.bytes++ },
 		"a running task has no assignment":      func(s *State) { s.find("r1").current = nil },

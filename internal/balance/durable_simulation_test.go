@@ -92,6 +92,7 @@ func (k *keeper) enqueue() {
 	t := &task.Task{
 		ID: id, OwnID: k.rng.IntN(2) == 0, Function: "f", Payload: []byte(strings.Repeat(id, 1+k.rng.IntN(20))),
 		Deadline: k.now.Add(time.Hour), MaxAttempts: 1 + k.rng.IntN(3), Priority: k.rng.IntN(6),
+		Owner: [...]string{"", "shop"}[k.rng.IntN(2)],
 	}
 	if k.rng.IntN(5) == 0 { // submitted, not durable
 		t.Deadline = k.now.Add(time.Second)
@@ -239,14 +240,15 @@ func (k *keeper) kill() {
 			k.wrong("%s was %v and is %v after a restart", id, r.State, k.s.Record(ref).State)
 		}
 	}
-	var last *entry
-	for i := range k.s.function("f").waitsFor.queues {
-		last = nil
-		for e := k.s.function("f").waitsFor.queues[i].head; e != nil; e = e.next {
-			if last != nil && last.due.After(e.due) {
-				k.wrong("%s waits before %s after a restart", last.task.ID, e.task.ID)
+	for h := k.s.function("f").waitsFor.first; h != nil; h = h.next {
+		for i := range h.queues {
+			var last *entry
+			for e := h.queues[i].head; e != nil; e = e.next {
+				if last != nil && last.due.After(e.due) {
+					k.wrong("%s waits before %s after a restart", last.task.ID, e.task.ID)
+				}
+				last = e
 			}
-			last = e
 		}
 	}
 	k.s.forget(k.s.function("f"))

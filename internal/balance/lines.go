@@ -7,7 +7,7 @@ import (
 	"reparto/internal/task"
 )
 
-// lines are where the tasks of one function wait: a queue for each priority, and
+// lines are where the tasks of one function and owner wait: a queue for each priority, and
 // apart from each other the submitted tasks and the durable ones, which can't be
 // given out while the store fails.
 //
@@ -18,8 +18,19 @@ import (
 type lines struct {
 	queues   [2 * priorities]queue
 	occupied uint16 // a bit for each queue that is not empty
-	len      int
-	bytes    int
+	load
+}
+
+// load counts tasks and their bytes; those that are not durable also apart.
+type load struct{ len, bytes, live, liveBytes int }
+
+func (l *load) add(e *entry, sign int) {
+	l.len += sign
+	l.bytes += sign * e.bytes
+	if e.d == nil {
+		l.live += sign
+		l.liveBytes += sign * e.bytes
+	}
 }
 
 const (
@@ -60,8 +71,7 @@ func (l *lines) insert(e *entry) {
 
 func (l *lines) added(e *entry) {
 	l.occupied |= 1 << e.line()
-	l.len++
-	l.bytes += e.bytes
+	l.add(e, 1)
 }
 
 func (l *lines) remove(e *entry) {
@@ -70,12 +80,11 @@ func (l *lines) remove(e *entry) {
 	if l.queues[i].head == nil {
 		l.occupied &^= 1 << i
 	}
-	l.len--
-	l.bytes -= e.bytes
+	l.add(e, -1)
 }
 
-// first returns the task to go next, or nil; of the queues in the set alone.
-func (l *lines) first(set uint16) *entry {
+// head returns the task to go next, or nil; of the queues in the set alone.
+func (l *lines) head(set uint16) *entry {
 	var best *entry
 	for m := l.occupied & set; m != 0; m &= m - 1 {
 		if head := l.queues[bits.TrailingZeros16(m)].head; best == nil || head.before(best) {
@@ -83,15 +92,6 @@ func (l *lines) first(set uint16) *entry {
 		}
 	}
 	return best
-}
-
-// submitted counts the tasks, and their bytes, that are not durable.
-func (l *lines) submitted() (n, bytes int) {
-	for i := range priorities {
-		n += l.queues[i].len
-		bytes += l.queues[i].bytes
-	}
-	return n, bytes
 }
 
 // before orders tasks by rank, then as they were accepted.
@@ -106,12 +106,12 @@ func (s *State) rankOf(t *task.Task, from time.Time) int64 {
 
 // next returns the waiting task of f that may be given out now, or nil.
 func (s *State) next(f *function) *entry {
-	if f.waitsFor.occupied == 0 || f.paused {
+	if f.waitsFor.first == nil || f.paused {
 		return nil
 	}
 	set := ^uint16(0)
 	if s.storeDown {
 		set &^= durableLines
 	}
-	return f.waitsFor.first(set)
+	return f.waitsFor.head(set)
 }

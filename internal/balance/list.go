@@ -55,7 +55,7 @@ func (s *State) Functions(now time.Time, after string, limit int) []FunctionInfo
 			SubmittedPerSecond: f.submitted.perSecond(now), FinishedPerSec: f.finished.perSecond(now),
 		}
 		info.Paused = f.paused
-		if head := f.waitsFor.first(^uint16(0)); head != nil {
+		if head := f.waitsFor.oldest(); head != nil {
 			info.OldestAge = now.Sub(head.mayRunSince())
 		}
 		for _, ses := range f.ring.members {

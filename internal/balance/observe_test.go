@@ -40,6 +40,7 @@ func (b *books) observe(s *State) {
 	if b.wantGone != nil {
 		b.wrong("%s was not told that it was replaced", b.wantGone.WorkerID)
 	}
+	b.facts++
 	b.fair()
 	b.totalsAgree(s)
 	b.wakesAgree(s)
@@ -65,13 +66,14 @@ func (b *books) assigned(e *Effect) {
 		b.wrong("token %x was given twice", e.Token)
 	case e.Attempt != j.attempt+1:
 		b.wrong("attempt %d of %s follows attempt %d", e.Attempt, e.TaskID, j.attempt)
-	case b.waiting[j.t.Function][0].tie != j.tie:
-		b.wrong("%s was assigned before %s", e.TaskID, b.waiting[j.t.Function][0].t.ID)
+	case b.firstOf(j).tie != j.tie:
+		b.wrong("%s was assigned before %s", e.TaskID, b.firstOf(j).t.ID)
 	case e.Task.Function != j.t.Function || !bytes.Equal(e.Task.Payload, j.t.Payload) || !e.Task.Deadline.Equal(j.t.Deadline):
 		b.wrong("%s was assigned as %+v, want %+v", e.TaskID, e.Task, j.t)
 	}
 	b.given[e.Token] = true
 	b.known = append(b.known, grant{e.Session, e.TaskID, e.Token, e.Attempt})
+	b.turn(j)
 	b.unwait(j)
 	h := &hold{place: place{e.Session, e.Token}, taskID: e.TaskID, attempt: e.Attempt, job: j}
 	j.state, j.cur, j.attempt, j.since = task.Running, h, e.Attempt, b.now
@@ -84,6 +86,16 @@ func (b *books) assigned(e *Effect) {
 			w[e.Session]++
 		}
 	}
+}
+
+// firstOf is the first of j's owner that waits for its function.
+func (b *books) firstOf(j *job) *job {
+	for _, w := range b.waiting[j.t.Function] {
+		if w.t.Owner == j.t.Owner {
+			return w
+		}
+	}
+	return nil
 }
 
 // ended: what the books say must come, once, and nothing else.

@@ -55,11 +55,9 @@ func (s *State) Restored() {
 	clear(s.changed)
 	s.changed = s.changed[:0]
 	for _, f := range s.functions {
-		for i := range f.waitsFor.queues {
-			f.waitsFor.queues[i].sort(func(a, b *entry) int {
-				return cmp.Or(a.due.Compare(b.due), cmp.Compare(a.seq, b.seq))
-			})
-		}
+		f.waitsFor.sort(func(a, b *entry) int {
+			return cmp.Or(a.due.Compare(b.due), cmp.Compare(a.seq, b.seq))
+		})
 	}
 }
 

@@ -118,7 +118,7 @@ func (x *schedule) submit() {
 	t := &task.Task{
 		ID: fmt.Sprint("t", x.tasks), Function: scheduleFunctions[x.pick(3)], Payload: make([]byte, x.pick(300)),
 		Deadline:    x.b.now.Add(time.Duration(1+x.pick(2000)) * time.Millisecond),
-		MaxAttempts: 1 + x.pick(4), FailFast: x.pick(8) == 0,
+		MaxAttempts: 1 + x.pick(4), FailFast: x.pick(8) == 0, Owner: [...]string{"", "heavy", "light"}[x.pick(8)/3],
 	}
 	copy(t.Payload, t.ID)
 	if x.pick(4) == 0 { // its own id, mostly with the same content

@@ -191,6 +191,7 @@ type entry struct {
 	earlier *earlier    // attempts that have gone by; nil before there are any
 
 	prev, next *entry // in a queue, or among the kept
+	share      *share // while QUEUED
 	timer      int
 	indexed    bool // among byID
 
@@ -272,7 +273,7 @@ func (e *entry) keptUntil() time.Time {
 // function is a named kind of work: who waits for it and who offers it.
 type function struct {
 	name     string
-	waitsFor lines
+	waitsFor shares
 	ring     ring
 	sessions int // that offer it, draining ones included
 	tasks    int // without an outcome

@@ -74,7 +74,7 @@ func (s *State) acceptDurable(now time.Time, e *entry) {
 
 // join answers a task whose id is known.
 func (s *State) join(e *entry, t *task.Task) (Ref, error) {
-	if !t.OwnID || !e.task.OwnID || e.task.Fingerprint != t.Fingerprint {
+	if !t.OwnID || !e.task.OwnID || e.task.Owner != t.Owner || e.task.Fingerprint != t.Fingerprint {
 		return Ref{}, ErrIDConflict
 	}
 	if t.Durable != nil && e.d == nil { // what was submitted is not on disk
@@ -99,21 +99,29 @@ func (s *State) room(t *task.Task, f *function, bytes int) error {
 	if s.bytes+bytes > s.opt.MaxBytes {
 		return s.full("bytes in all tasks that wait or run", "", s.opt.MaxBytes)
 	}
-	var n, size int
+	var all, own load
 	if f != nil {
 		if s.next(f) == nil && !f.paused && f.ring.next() != nil {
 			return nil
 		}
-		n, size = f.waitsFor.submitted()
+		all = f.waitsFor.load
+		if h := f.waitsFor.of(t.Owner); h != nil {
+			own = h.load
+		}
 	}
 	if s.queued+s.scheduled-s.waitingDurables() >= s.opt.MaxQueuedTasks {
 		return s.full("tasks waiting", "", s.opt.MaxQueuedTasks)
 	}
-	if n >= s.opt.MaxFunctionQueuedTasks {
-		return s.full("tasks waiting for function ", name, s.opt.MaxFunctionQueuedTasks)
-	}
-	if size+bytes > s.opt.MaxFunctionQueuedBytes {
-		return s.full("bytes waiting for function ", name, s.opt.MaxFunctionQueuedBytes)
+	tasks, size := s.opt.MaxFunctionQueuedTasks, s.opt.MaxFunctionQueuedBytes
+	switch {
+	case all.live >= tasks:
+		return s.full("tasks waiting for function ", name, tasks)
+	case all.liveBytes+bytes > size:
+		return s.full("bytes waiting for function ", name, size)
+	case greedy(t.Owner, own.live, all.live, tasks):
+		return s.full("tasks, the last for principals with few, waiting for function ", name, tasks)
+	case greedy(t.Owner, own.liveBytes, all.liveBytes+bytes, size):
+		return s.full("bytes, the last for principals with few, waiting for function ", name, size)
 	}
 	return nil
 }

@@ -25,7 +25,7 @@ var rewrite = flag.Bool("rewrite", false, "write what happens into testdata/*.tx
 //
 //	options lost=3 tasks=… function-tasks=… kept-bytes=…   first, for New
 //	join w1 [slots=1] [functions=a,b] [running=t1/1,…]
-//	submit t1 … [function=a] [own=CONTENT] [timeout=1m] [attempt-timeout=…] [attempts=3] [fail-fast] [bytes=0]
+//	submit t1 … [function=a] [own=CONTENT] [timeout=1m] [attempt-timeout=…] [attempts=3] [fail-fast] [bytes=0] [owner=…]
 //	result t1 from=w1 [attempt=n] [output=…] [fail=REASON] [retry] [after=…]
 //	leave w1 · drain w1 · cancel t1 · tick 5s · shutdown
 func TestTranscripts(t *testing.T) {
@@ -165,7 +165,7 @@ func (p *transcript) submit(name string, set map[string]string) {
 	in := &task.Task{
 		ID: name, OwnID: own, Function: p.word(set, "function", "a"), Payload: make([]byte, p.int(set, "bytes", 0)),
 		Deadline: p.now.Add(p.span(set, "timeout", time.Minute)), AttemptTimeout: p.span(set, "attempt-timeout", 0),
-		MaxAttempts: p.int(set, "attempts", 3), FailFast: failFast,
+		MaxAttempts: p.int(set, "attempts", 3), FailFast: failFast, Owner: set["owner"],
 	}
 	copy(in.Fingerprint[:], content)
 	ref, err := p.s.Submit(p.now, in)
@@ -272,9 +272,14 @@ func (p *transcript) stand() {
 			continue
 		}
 		fmt.Fprintf(&p.out, "queue %s:", name)
-		for i := range f.waitsFor.queues {
-			for e := f.waitsFor.queues[i].head; e != nil; e = e.next {
-				fmt.Fprintf(&p.out, " %s", e.task.ID)
+		for h := f.waitsFor.first; h != nil; h = h.next {
+			if h.owner != "" {
+				fmt.Fprintf(&p.out, " [%s]", h.owner)
+			}
+			for i := range h.queues {
+				for e := h.queues[i].head; e != nil; e = e.next {
+					fmt.Fprintf(&p.out, " %s", e.task.ID)
+				}
 			}
 		}
 		fmt.Fprintln(&p.out)

@@ -47,7 +47,7 @@ func (d *Dispatcher) lookUp(ctx context.Context, b *Enqueuing) {
 		d.mu.Lock()
 		d.owed = append(d.owed, task.Change{Forget: b.Task.ID})
 		d.mu.Unlock()
-	case !r.OwnID || r.Fingerprint != b.Task.Fingerprint:
+	case !r.OwnID || r.Owner != b.Task.Owner || r.Fingerprint != b.Task.Fingerprint:
 		b.Err = ErrIDConflict
 	default:
 		b.Existed = true

@@ -75,6 +75,7 @@ type Change struct {
 type Query struct {
 	State    State // None: any
 	Function string
+	Owner    string // empty: anybody's
 	// Before holds back every id that is not less; empty: none.
 	Before string
 	// ForgettableAt selects tasks whose ForgetAt is not after it, in any order,

@@ -21,6 +21,8 @@ type Task struct {
 	OwnID bool
 	// FreshID says, of an own ID, that it has never been used before.
 	FreshID bool
+	// Owner is the principal that submitted it; empty where nobody is told apart.
+	Owner string
 	// Function routes the task to workers that offer it.
 	Function string
 	Payload  []byte

@@ -39,12 +39,15 @@ const (
 // refers to value afterwards. apart says that the result has a key of its own.
 func (d *decoder) record(value []byte, r *task.Record, want parts) (apart bool, err error) {
 	d.b, d.err = value, nil
-	d.version()
+	version := d.version(ownedEncoding)
 	r.State = task.State(d.byte())
 	if d.err == nil && (r.State == task.None || r.State > task.Expired) {
 		d.err = fmt.Errorf("a stored task has the unknown state %d: the data is damaged or of a newer balancer", r.State)
 	}
 	r.Function = d.name()
+	if version == ownedEncoding {
+		r.Owner = d.name()
+	}
 	if want == headOnly || d.err != nil {
 		return false, d.err
 	}
@@ -144,7 +147,7 @@ func (d *decoder) failure() *task.Failure {
 // afterwards.
 func (d *decoder) content(value []byte, t *task.Task) error {
 	d.b, d.err = value, nil
-	d.version()
+	d.version(encoding)
 	n := d.uvarint()
 	if n > uint64(len(d.b)/2) {
 		d.fail()
@@ -163,10 +166,13 @@ func (d *decoder) content(value []byte, t *task.Task) error {
 	return d.err
 }
 
-func (d *decoder) version() {
-	if v := d.byte(); d.err == nil && v != encoding {
-		d.err = fmt.Errorf("a stored value has encoding %d, this balancer knows %d: use a newer balancer", v, encoding)
+// version reads the version of a value, of which newest is known.
+func (d *decoder) version(newest byte) byte {
+	v := d.byte()
+	if d.err == nil && (v < encoding || v > newest) {
+		d.err = fmt.Errorf("a stored value has encoding %d, this balancer knows up to %d: use a newer balancer", v, newest)
 	}
+	return v
 }
 
 func (d *decoder) fail() {

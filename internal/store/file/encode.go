@@ -10,7 +10,13 @@ import (
 
 // encoding is the version of the two encodings below, the first byte of every
 // value. Another one gets another number, and decode keeps reading the old.
-const encoding = 1
+//
+// A record of version ownedEncoding has an owner. One without is written as
+// before, so that where nobody is told apart an older balancer can read it.
+const (
+	encoding      = 1
+	ownedEncoding = 2
+)
 
 // Bits that say which parts of a record follow, in the order of the encoding.
 const (
@@ -38,8 +44,16 @@ const (
 // The function and the state come first: a listing that filters by them needs
 // to read no further.
 func appendRecord(b []byte, r *task.Record, resultApart bool) []byte {
-	b = append(b, encoding, byte(r.State))
+	if r.Owner == "" {
+		b = append(b, encoding)
+	} else {
+		b = append(b, ownedEncoding)
+	}
+	b = append(b, byte(r.State))
 	b = appendString(b, r.Function)
+	if r.Owner != "" {
+		b = appendString(b, r.Owner)
+	}
 	flags := flagsOf(r)
 	if resultApart {
 		flags |= hasResultApart

@@ -24,8 +24,8 @@ func TestTimesThatDoNotFitAreTheNearestThatDo(t *testing.T) {
 
 func TestAnotherEncodingIsRefused(t *testing.T) {
 	var d decoder
-	_, err := d.record([]byte{2, byte(task.Queued), 0}, &task.Record{}, everyPart)
-	if err == nil || !strings.Contains(err.Error(), "encoding 2, this balancer knows 1") {
+	_, err := d.record([]byte{3, byte(task.Queued), 0}, &task.Record{}, everyPart)
+	if err == nil || !strings.Contains(err.Error(), "encoding 3, this balancer knows up to 2") {
 		t.Errorf("a record: %v", err)
 	}
 	if err := d.content([]byte{9}, &task.Task{}); err == nil || !strings.Contains(err.Error(), "encoding 9") {

@@ -98,7 +98,7 @@ func (d *decoder) matching(value []byte, r *task.Record, q task.Query) (bool, er
 		}
 	}
 	_, err := d.record(value, r, unlisted)
-	return err == nil, err
+	return err == nil && (q.Owner == "" || q.Owner == r.Owner), err
 }
 
 // sources are the ranges that can hold what the query selects, each at its last

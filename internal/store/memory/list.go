@@ -35,7 +35,7 @@ func (s *Store) List(_ context.Context, q task.Query) (page []task.Record, next 
 		}
 		i--
 		r := s.tasks[s.ids[i]]
-		if q.State != task.None && q.State != r.State || q.Function != "" && q.Function != r.Function {
+		if q.State != task.None && q.State != r.State || q.Function != "" && q.Function != r.Function || q.Owner != "" && q.Owner != r.Owner {
 			continue
 		}
 		c := *r

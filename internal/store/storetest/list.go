@@ -70,6 +70,7 @@ func some(t T, s Store) []*task.Record {
 	for i := range 35 {
 		r := Full(fmt.Sprintf("id-%02d", i), task.State(i%7+1))
 		r.Function = string("fg"[i%2])
+		r.Owner = [...]string{"", "shop", "bank"}[i%3]
 		all = append(all, r)
 		changes = append(changes, New(r))
 	}
@@ -104,9 +105,12 @@ func listFilters(t T, b Backend) {
 	for state := task.None; state <= task.Expired; state++ {
 		for _, function := range []string{"", "f", "g", "none"} {
 			q := task.Query{State: state, Function: function, Limit: 4}
-			wantList(t, b, q, ids(all, func(r *task.Record) bool {
-				return (state == task.None || r.State == state) && (function == "" || r.Function == function)
-			})...)
+			for _, owner := range []string{"", "shop", "bank", "nobody"} {
+				q.Owner = owner
+				wantList(t, b, q, ids(all, func(r *task.Record) bool {
+					return (state == task.None || r.State == state) && (function == "" || r.Function == function) && (owner == "" || r.Owner == owner)
+				})...)
+			}
 		}
 	}
 }

@@ -76,7 +76,7 @@ var Epoch = time.Date(2026, 11, 23, 12, 0, 0, 123456789, time.UTC)
 func Full(id string, state task.State) *task.Record {
 	r := &task.Record{
 		Task: task.Task{
-			ID: id, OwnID: true, FreshID: true, Function: "/pkg.Service/Method",
+			ID: id, OwnID: true, FreshID: true, Owner: "shop", Function: "/pkg.Service/Method",
 			Payload: []byte("payload\x00\xff"), Metadata: map[string]string{"a": "1", "b": ""},
 			Deadline: Epoch.Add(time.Hour), AttemptTimeout: time.Minute, MaxAttempts: 7, FailFast: true, Priority: 5,
 			Durable: &task.Durable{

@@ -1,0 +1,68 @@
+package balance
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"reparto/internal/task"
+)
+
+// One that has little to do waits little, however much another has waiting: each
+// of its tasks waits for one of the other's at most.
+func TestALightOwnerBesideAHeavyOne(t *testing.T) {
+	s := New(Options{})
+	submit := func(owner string, n int) {
+		for i := range n {
+			put(t, s, start, &task.Task{ID: fmt.Sprint(owner, i), Owner: owner, Function: "f", Deadline: start.Add(time.Hour), MaxAttempts: 1})
+		}
+	}
+	submit("heavy", 50_000)
+	submit("light", 10)
+	var ids []string
+	ses := s.Join(start, Registration{WorkerID: "w", Functions: []string{"f"}, Slots: 1})
+	for len(ids) < 20 {
+		for _, e := range s.Take() {
+			if e.Kind == Assign {
+				ids = append(ids, e.TaskID)
+				s.Result(start, ses, &Result{TaskID: e.TaskID, Token: e.Token, Attempt: e.Attempt})
+			}
+		}
+	}
+	for i, id := range ids {
+		want := fmt.Sprint("heavy", i/2)
+		if i%2 == 1 {
+			want = fmt.Sprint("light", i/2)
+		}
+		if id != want {
+			t.Fatalf("task %d to be given out is %s, want %s: %q", i, id, want, ids)
+		}
+	}
+}
+
+// What a store that fails holds back does not hold up other owners.
+func TestAnOwnerWithDurableTasksAloneDoesNotBlock(t *testing.T) {
+	s := New(Options{})
+	put(t, s, start, &task.Task{
+		ID: "kept", Owner: "a", Function: "f", Deadline: start.Add(time.Hour), MaxAttempts: 1,
+		Durable: &task.Durable{TTL: time.Hour, Retention: time.Hour},
+	})
+	put(t, s, start, &task.Task{ID: "live", Owner: "b", Function: "f", Deadline: start.Add(time.Hour), MaxAttempts: 1})
+	s.StoreDown()
+	if got := order(t, s, start); len(got) != 1 || got[0] != "live" {
+		t.Fatalf("given out are %q, want the task that needs no store", got)
+	}
+	s.StoreUp(start)
+	if e := s.Take(); len(e) != 1 || e[0].TaskID != "kept" {
+		t.Fatalf("%+v follows when the store is back", e)
+	}
+}
+
+func TestFunctionsTellTheOldestOfAnyOwner(t *testing.T) {
+	s := New(Options{})
+	put(t, s, start.Add(time.Second), &task.Task{ID: "b", Owner: "b", Function: "f", Deadline: start.Add(time.Hour), MaxAttempts: 1})
+	put(t, s, start, &task.Task{ID: "a", Owner: "a", Function: "f", Deadline: start.Add(time.Hour), MaxAttempts: 1})
+	if got := s.Functions(start.Add(time.Minute), "", 1); got[0].OldestAge != time.Minute || got[0].Queued != 2 {
+		t.Fatalf("%+v, want two and the oldest of a minute", got[0])
+	}
+}

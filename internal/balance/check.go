@@ -18,6 +18,7 @@ func (s *State) Check() error {
 	waiting := map[*function]int{}
 	running := map[*function]int{}
 	tasks := map[*function]int{}
+	held := map[string]holding{}
 	over, durables, unsettled, resident := 0, 0, 0, 0
 	for i, e := range s.entries {
 		if e == nil {
@@ -39,6 +40,9 @@ func (s *State) Check() error {
 			continue
 		}
 		tasks[e.fn]++
+		if o := e.task.Owner; o != "" {
+			held[o] = holding{o, held[o].tasks + 1, held[o].bytes + e.bytes}
+		}
 		if e.d == nil {
 			c.Bytes += e.bytes
 		}
@@ -56,6 +60,14 @@ func (s *State) Check() error {
 	if durables != s.durables || unsettled != s.unsettled || resident != s.resident {
 		return fmt.Errorf("%d durable tasks, %d unsettled, %d bytes are counted; the tables hold %d, %d, %d",
 			s.durables, s.unsettled, s.resident, durables, unsettled, resident)
+	}
+	for name, h := range s.owners {
+		if held[name] != *h {
+			return fmt.Errorf("%+v is counted; the tables hold %+v", *h, held[name])
+		}
+	}
+	if len(held) != len(s.owners) {
+		return fmt.Errorf("%d owners are known, %d have tasks", len(s.owners), len(held))
 	}
 	c.Sessions = len(s.byWorker)
 	if got := s.Counts(); got != c {

@@ -15,6 +15,7 @@ func TestCheckSeesWhatIsBroken(t *testing.T) {
 		},
 		"a queue's count of bytes is off":       func(s *State) { s.functions["f"].waitsFor.bytes++ },
 		"an owner's count of tasks is off":      func(s *State) { s.functions["f"].waitsFor.first.live++ },
+		"an owner's holding is off":             func(s *State) { s.owners["o"] = &holding{owner: "o"} },
 		"an owner has no turn":                  func(s *State) { s.functions["f"].waitsFor.unlink(s.functions["f"].waitsFor.first) },
 		"a task waits among another's":          func(s *State) { s.find("q1").task.Owner = "thief" },
 		"an owner's turn leads nowhere":         func(s *State) { s.functions["f"].waitsFor.final = nil },

@@ -168,6 +168,7 @@ func (s *State) revoke(now time.Time, e *entry) {
 		s.unsettled--
 	} else {
 		s.leaveState(e)
+		s.letGo(e)
 		f.tasks--
 	}
 	e.current = nil

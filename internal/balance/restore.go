@@ -20,6 +20,7 @@ func (s *State) Restore(now time.Time, r *task.Record, claimUntil time.Time) Ref
 	e.fn = s.function(r.Function)
 	e.task.Function = e.fn.name // one string for all
 	e.fn.tasks++
+	s.hold(e)
 	e.accepted, e.seq = r.Enqueued, r.Seq
 	s.lastSeq = max(s.lastSeq, r.Seq)
 	e.rank = s.rankOf(&e.task, later(r.Enqueued, r.Durable.RunAt))

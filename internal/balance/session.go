@@ -18,6 +18,8 @@ type Registration struct {
 	Labels    map[string]string
 	Build     string
 	Address   string
+	// Principal is who the worker is; empty where nobody is told apart.
+	Principal string
 	// Running is what the worker still runs from an earlier session.
 	Running []Claim
 }

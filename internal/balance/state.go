@@ -137,6 +137,10 @@ type State struct {
 	unusedSlots []uint32
 	generation  uint32 // the high half of the next token
 
+	owners map[string]*holding // of whom anything has no outcome
+	usual  OwnerLimits
+	limits map[string]OwnerLimits // of owners who have others than the usual
+
 	kept queue // finished entries under own ids, oldest first
 
 	queued, scheduled, running int
@@ -164,6 +168,7 @@ func New(o Options) *State {
 		byID:       map[string]*entry{},
 		functions:  map[string]*function{},
 		byWorker:   map[string]*Session{},
+		owners:     map[string]*holding{},
 		generation: o.Seed,
 	}
 }
@@ -190,8 +195,9 @@ type entry struct {
 	current *assignment // while RUNNING
 	earlier *earlier    // attempts that have gone by; nil before there are any
 
-	prev, next *entry // in a queue, or among the kept
-	share      *share // while QUEUED
+	prev, next *entry   // in a queue, or among the kept
+	share      *share   // while QUEUED
+	holding    *holding // until it has its outcome; nil without an owner
 	timer      int
 	indexed    bool // among byID
 

@@ -44,6 +44,7 @@ func (s *State) Submit(now time.Time, t *task.Task) (Ref, error) {
 	if named {
 		s.byID[t.ID], e.indexed = e, true
 	}
+	s.hold(e)
 	f.tasks++
 	f.totals.Submitted++
 	f.submitted.add(now)
@@ -90,6 +91,11 @@ func (s *State) join(e *entry, t *task.Task) (Ref, error) {
 // as waiting.
 func (s *State) room(t *task.Task, f *function, bytes int) error {
 	name := t.Function
+	if t.Owner != "" {
+		if err := s.ownRoom(t.Owner, bytes); err != nil {
+			return err
+		}
+	}
 	if t.Durable != nil {
 		if s.durables >= s.opt.MaxDurableTasks {
 			return s.full("durable tasks without an outcome", "", s.opt.MaxDurableTasks)
@@ -270,6 +276,7 @@ func (s *State) finish(now time.Time, e *entry, o task.Outcome, reason string) {
 	if e.d == nil {
 		s.bytes -= e.bytes
 	}
+	s.letGo(e)
 	f := e.fn
 	f.tasks--
 	f.finished.add(now)

@@ -219,6 +219,18 @@ func Open(o Options) (*Dispatcher, error) {
 	return d, nil
 }
 
+// OwnerLimits bound what one owner may have without an outcome.
+type OwnerLimits = balance.OwnerLimits
+
+// LimitOwners sets what each owner of tasks may have: what is named, and for all
+// others usual. It may be called at any time; the map belongs to the Dispatcher
+// from then on.
+func (d *Dispatcher) LimitOwners(usual OwnerLimits, named map[string]OwnerLimits) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.state.LimitOwners(usual, named)
+}
+
 // Options returns the options in force, defaults filled in.
 func (d *Dispatcher) Options() Options { return d.opt }
 

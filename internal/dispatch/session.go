@@ -21,6 +21,10 @@ var (
 	ErrClosed      = errors.New("the balancer has stopped")
 )
 
+// ErrWorkerIDTaken is why a worker is not registered whose id a worker of another
+// principal has.
+var ErrWorkerIDTaken = errors.New("a worker of another principal is connected under this worker_id; take another id")
+
 // What a worker says, for borders, which do not know the core.
 type (
 	// Registration is what a worker says of itself.
@@ -70,7 +74,7 @@ type Session struct {
 
 // Attach registers a worker. Only a Session can do what a registered worker can.
 // The registration is checked: a *task.InvalidError names the bad field;
-// ErrDraining, that no new workers are taken. An empty WorkerID gets a UUIDv7.
+// ErrDraining, that no new workers are taken; ErrWorkerIDTaken. An empty WorkerID gets a UUIDv7.
 func (d *Dispatcher) Attach(r Registration) (*Session, error) {
 	if r.WorkerID == "" {
 		r.WorkerID = d.ids.New()
@@ -89,6 +93,9 @@ func (d *Dispatcher) Attach(r Registration) (*Session, error) {
 	defer d.mu.Unlock()
 	if d.draining {
 		return nil, ErrDraining
+	}
+	if other := d.state.FindSession(r.WorkerID); other != nil && other.Principal != r.Principal {
+		return nil, ErrWorkerIDTaken
 	}
 	ses.core = d.state.Join(now, r)
 	ses.core.Owner = ses

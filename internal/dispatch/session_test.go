@@ -289,3 +289,40 @@ func TestFailureMessageOverThePayloadLimitIsCut(t *testing.T) {
 		t.Fatalf("reason %q message %q, want 128 and 16 bytes, cut where a character ends", f.Reason, f.Message)
 	}
 }
+
+// A worker that belongs to somebody else can't be pushed out.
+func TestAWorkerIDOfAnotherPrincipal(t *testing.T) {
+	d := open(t, Options{})
+	r := Registration{WorkerID: "w1", Slots: 1, Functions: []string{"sum"}, Principal: "farm"}
+	if _, err := d.Attach(r); err != nil {
+		t.Fatal(err)
+	}
+	for _, thief := range []string{"thief", ""} {
+		r.Principal = thief
+		if _, err := d.Attach(r); !errors.Is(err, ErrWorkerIDTaken) {
+			t.Errorf("principal %q: %v, want ErrWorkerIDTaken", thief, err)
+		}
+	}
+	r.Principal = "farm"
+	if _, err := d.Attach(r); err != nil || d.Info().Sessions != 1 {
+		t.Errorf("its own principal: %v, %d sessions", err, d.Info().Sessions)
+	}
+}
+
+// An owner's limits are those that were set last.
+func TestLimitOwners(t *testing.T) {
+	d := open(t, Options{})
+	d.LimitOwners(OwnerLimits{Tasks: 1}, nil)
+	c, task := newClient(), newTask("sum", "1")
+	task.Owner = "o"
+	batch := []Submission{{Number: 1, Task: task}, {Number: 2, Task: task}}
+	d.Submit(c, batch)
+	if full, ok := errors.AsType[*QueueFullError](batch[1].Err); batch[0].Err != nil || !ok || full.Max != 1 {
+		t.Fatalf("%v, %v; want room for one", batch[0].Err, batch[1].Err)
+	}
+	d.LimitOwners(OwnerLimits{}, nil)
+	batch[1].Err = nil
+	if d.Submit(c, batch[1:]); batch[1].Err != nil {
+		t.Fatalf("%v when there is no limit", batch[1].Err)
+	}
+}

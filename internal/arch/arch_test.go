@@ -58,6 +58,8 @@ var rules = []rule{
 		"the text adapter is a gRPC client like any other"},
 	{"internal/server", []string{"internal/dispatch", "internal/rpc", "internal/legacy", "internal/store/file", "internal/store/memory", "internal/wire"}, []string{"reparto/gen/...", "os"},
 		"it only puts a balancer together"},
+	{"internal/auth", nil, grpcAndGen,
+		"who is allowed what, known by file alone"},
 	{"internal/functions", []string{"worker"}, grpcAndGen,
 		"built-in functions are handlers such as anybody writes"},
 	{"internal/classic", nil, grpcAndGen,

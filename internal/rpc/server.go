@@ -21,6 +21,7 @@ import (
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/recovery"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/experimental"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
@@ -54,6 +55,11 @@ type Options struct {
 	MinPing time.Duration
 	// Workers is the number of goroutines held ready for calls. Default 1,024.
 	Workers int
+	// Credentials make connections secure. Default: none, in the clear.
+	Credentials credentials.TransportCredentials
+	// HandshakeLimit is how long a peer may take from its connection to the end of
+	// its handshake, in the clear too. Default 10 s.
+	HandshakeLimit time.Duration
 	// Version is what GetServerInfo tells.
 	Version string
 	// Log gets a line for every call at level debug. Default: none.
@@ -72,6 +78,9 @@ func (o Options) withDefaults(maxPayload int) Options {
 	def(&o.Workers, 1024)
 	if o.RegisterLimit <= 0 {
 		o.RegisterLimit = 10 * time.Second
+	}
+	if o.HandshakeLimit <= 0 {
+		o.HandshakeLimit = 10 * time.Second
 	}
 	if o.MinPing <= 0 {
 		o.MinPing = 10 * time.Second
@@ -192,9 +201,13 @@ func serverOptions(o Options) []grpc.ServerOption {
 		grpc.StaticStreamWindowSize(1 << 20),
 		grpc.StaticConnWindowSize(1 << 20),
 		grpc.NumStreamWorkers(uint32(o.Workers)),
+		grpc.ConnectionTimeout(o.HandshakeLimit),
 		grpc.WaitForHandlers(true), // so that Close leaves nobody behind
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 20 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: o.MinPing, PermitWithoutStream: true}),
+	}
+	if o.Credentials != nil {
+		options = append(options, grpc.Creds(o.Credentials))
 	}
 	if o.Log.Enabled(context.Background(), slog.LevelDebug) {
 		calls := logging.LoggerFunc(func(ctx context.Context, _ logging.Level, msg string, fields ...any) {

@@ -19,7 +19,8 @@ type outbox struct {
 	next    int // replies[next:] are waiting
 	// owed counts tasks reserved and not settled, bytes their data.
 	owed, bytes int
-	many        bool // owed was over 1 once
+	writing     int  // of those owed, results that were taken to be written
+	many        bool // a task came while another had no result on its way
 	noInput     bool // no reserve will come
 }
 
@@ -38,7 +39,9 @@ func (b *outbox) reserve(ctx context.Context, size int) bool {
 		if ctx.Err() == nil && (b.owed == 0 || b.owed < b.maxTasks && b.bytes+size <= b.maxBytes) {
 			b.owed++
 			b.bytes += size
-			b.many = b.many || b.owed > 1
+			// Who waits for each result may have it, and send the next task, before
+			// the writer is back to settle it: that is still one at a time.
+			b.many = b.many || b.owed-b.writing > 1
 			b.mu.Unlock()
 			return true
 		}
@@ -75,6 +78,7 @@ func (b *outbox) take() (p reply, waiting, state int) {
 	switch {
 	case waiting > 0:
 		p = b.replies[b.next]
+		b.writing++
 		b.replies[b.next] = reply{}
 		if b.next++; b.next == len(b.replies) {
 			b.replies, b.next = b.replies[:0], 0
@@ -90,6 +94,7 @@ func (b *outbox) take() (p reply, waiting, state int) {
 func (b *outbox) settle(p *reply) {
 	b.mu.Lock()
 	b.owed--
+	b.writing--
 	b.bytes -= p.size
 	b.mu.Unlock()
 	signal(b.room)
@@ -125,7 +130,8 @@ func (b *outbox) inputClosed() bool {
 	return b.noInput
 }
 
-// pipelined reports whether the client ever had more than one task under way.
+// pipelined reports whether the client ever sent a task before the result of its
+// last was on its way.
 func (b *outbox) pipelined() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -36,7 +36,9 @@ func TestOutboxBoundsTasksAndBytes(t *testing.T) {
 			if passed != want {
 				t.Fatalf("%d passed, want %d", passed, want)
 			}
-			b.settle(&reply{size: size})
+			b.put(reply{size: size})
+			p, _, _ := b.take()
+			b.settle(&p)
 		}
 		settle(1000, 0) // full of bytes
 		settle(60, 3)   // 60 + 40 + 0: full of tasks, and of bytes to the last
@@ -50,6 +52,23 @@ func TestOutboxBoundsTasksAndBytes(t *testing.T) {
 			t.Error("reserved after the end")
 		}
 	})
+}
+
+func TestOutboxTellsOneTaskAtATimeFromSeveral(t *testing.T) {
+	b := newOutbox(&Options{MaxInFlight: 3, MaxInFlightBytes: 100})
+	b.reserve(t.Context(), 1)
+	b.put(reply{size: 1})
+	p, _, _ := b.take()
+	// The result has been written, and the client's next task is here first.
+	b.reserve(t.Context(), 1)
+	if b.pipelined() {
+		t.Error("a client that waited for its result counts as one that did not")
+	}
+	b.settle(&p)
+	b.reserve(t.Context(), 1)
+	if !b.pipelined() {
+		t.Error("a client with two tasks under way counts as one that waits for its results")
+	}
 }
 
 func TestPace(t *testing.T) {

@@ -172,6 +172,53 @@ func startText(ctx context.Context, dir string) (broker, error) {
 	return b, dialled(ctx, clients)
 }
 
+// startTextRelay runs the relay of text lines.
+func startTextRelay(_ context.Context, dir string) (broker, error) {
+	p, err := role(dir, config{Role: "text-relay"})
+	if err != nil {
+		return broker{}, err
+	}
+	var at [2]string
+	if err := p.expect("listening", &at); err != nil {
+		p.end()
+		return broker{}, err
+	}
+	return broker{p, at[0], at[1]}, nil
+}
+
+// startTextModel runs the model of the old balancer.
+func startTextModel(ctx context.Context, dir string) (broker, error) { return textModelWith(ctx, dir) }
+
+// startTextLines runs it with its worst fault mended.
+func startTextLines(ctx context.Context, dir string) (broker, error) {
+	return textModelWith(ctx, dir, "lines")
+}
+
+func textModelWith(ctx context.Context, dir string, args ...string) (broker, error) {
+	var at, ports [2]string
+	for i := range at {
+		var err error
+		if at[i], err = freePort(); err != nil {
+			return broker{}, err
+		}
+		if _, ports[i], err = net.SplitHostPort(at[i]); err != nil {
+			return broker{}, err
+		}
+	}
+	args = append([]string{filepath.Join(here(), "text_model.py"), ports[0], ports[1]}, args...)
+	p, err := spawn(dir, nil, "python3", args...)
+	if err != nil {
+		return broker{}, err
+	}
+	for _, address := range at {
+		if err := dialled(ctx, address); err != nil {
+			p.end()
+			return broker{}, err
+		}
+	}
+	return broker{p, at[0], at[1]}, nil
+}
+
 // startRelay runs the relay with no logic of the package of benchmarks.
 func startRelay(_ context.Context, dir string) (broker, error) {
 	p, err := benchmarkRole(dir, "relay", "")

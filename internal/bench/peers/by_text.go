@@ -10,43 +10,84 @@ import (
 	"time"
 )
 
-// openText is programs that speak the old text protocol: a connection for each
-// task in flight, lock-step.
-func openText(ctx context.Context, c config, _ told) (way, error) {
-	type peer struct {
-		net.Conn
-		in *bufio.Reader
-		n  int
+// lossy is the way of text clients that go on when a result does not come.
+const lossy = "text-lossy"
+
+// textPatience is how long such a client waits.
+const textPatience = time.Second
+
+// textPeer is an old program with a connection, lock-step.
+type textPeer struct {
+	net.Conn
+	in *bufio.Reader
+	n  int
+}
+
+func (p *textPeer) dial(ctx context.Context, address string) (err error) {
+	if p.Conn, err = (&net.Dialer{}).DialContext(ctx, "tcp", address); err == nil {
+		p.in = bufio.NewReader(p.Conn)
 	}
-	peers := make([]peer, c.InFlight)
-	for i := range peers {
-		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", c.Address)
+	return err
+}
+
+// openText has a connection for each task in flight.
+func openText(ctx context.Context, c config, _ told) (way, error) {
+	return textPeers(ctx, c, func(_ context.Context, p *textPeer, id string) ([]byte, error) {
+		answer, err := p.in.ReadString('\n')
 		if err != nil {
+			return nil, err
+		}
+		result, ok := strings.CutPrefix(answer, "RESULT|"+id+"|")
+		if !ok {
+			return nil, fmt.Errorf("%q is not the result of %s", answer, id)
+		}
+		return []byte(strings.TrimSuffix(result, "\n")), nil
+	})
+}
+
+// openLossyText is openText for a balancer that loses results, or adds them to
+// others: who has none for a while dials again.
+func openLossyText(ctx context.Context, c config, _ told) (way, error) {
+	return textPeers(ctx, c, func(ctx context.Context, p *textPeer, id string) ([]byte, error) {
+		if err := p.SetReadDeadline(time.Now().Add(textPatience)); err != nil {
+			return nil, err
+		}
+		for {
+			answer, err := p.in.ReadString('\n')
+			if err != nil {
+				_ = p.Close()
+				if err := p.dial(ctx, c.Address); err != nil {
+					return nil, err
+				}
+				return nil, errLost
+			}
+			if result, ok := strings.CutPrefix(answer, "RESULT|"+id+"|"); ok {
+				return []byte(strings.TrimSuffix(result, "\n")), nil
+			}
+		}
+	})
+}
+
+func textPeers(ctx context.Context, c config, wait func(context.Context, *textPeer, string) ([]byte, error)) (way, error) {
+	peers := make([]textPeer, c.InFlight)
+	for i := range peers {
+		if err := peers[i].dial(ctx, c.Address); err != nil {
 			return way{}, err
 		}
-		peers[i] = peer{Conn: conn, in: bufio.NewReader(conn)}
 	}
 	return way{
-		call: func(_ context.Context, slot int, payload []byte) ([]byte, error) {
+		call: func(ctx context.Context, slot int, payload []byte) ([]byte, error) {
 			p := &peers[slot]
 			p.n++
-			id := fmt.Sprintf("task_%08x", p.n)
+			id := fmt.Sprintf("task_%08x", slot<<24|p.n) // no two clients share one
 			if _, err := fmt.Fprintf(p, "TASK|%s|%s\n", id, payload); err != nil {
 				return nil, err
 			}
-			answer, err := p.in.ReadString('\n')
-			if err != nil {
-				return nil, err
-			}
-			result, ok := strings.CutPrefix(answer, "RESULT|"+id+"|")
-			if !ok {
-				return nil, fmt.Errorf("%q is not the result of %s", answer, id)
-			}
-			return []byte(strings.TrimSuffix(result, "\n")), nil
+			return wait(ctx, p, id)
 		},
 		close: func() {
-			for _, p := range peers {
-				_ = p.Close()
+			for i := range peers {
+				_ = peers[i].Close()
 			}
 		},
 	}, nil

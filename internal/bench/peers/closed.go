@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -57,6 +58,7 @@ type closed struct {
 	idle      chan struct{} // one for each slot that has stopped
 
 	measuring, stopped atomic.Bool
+	lost               atomic.Uint64 // tasks within the window whose client went on without a result
 }
 
 func (l *closed) run(ctx context.Context, c config, tell say) error {
@@ -95,6 +97,7 @@ func (l *closed) run(ctx context.Context, c config, tell say) error {
 		wg.Wait()
 	}
 	r.Tasks, r.quantiles = l.latencies.sum()
+	r.Lost += l.lost.Load()
 	r.Rate = float64(r.Tasks) / took.Seconds()
 	tell("report", r)
 	return nil
@@ -104,6 +107,12 @@ func (l *closed) calls(ctx context.Context, slot int) {
 	for !l.stopped.Load() {
 		began := time.Now()
 		result, err := l.way.call(ctx, slot, l.payload)
+		if errors.Is(err, errLost) {
+			if l.measuring.Load() {
+				l.lost.Add(1)
+			}
+			continue
+		}
 		if !l.over(slot, began, result, err) {
 			return
 		}

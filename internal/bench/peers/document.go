@@ -89,11 +89,11 @@ func (p part) document(results []result) document {
 	d := document{
 		title: p.title,
 		head: []string{
-			p.axis, "", "tasks/s (lowest to highest)", "of " + strings.ReplaceAll(base, "Reparto, ", ""), "the same, per CPU",
+			p.axis, "", "tasks/s (lowest to highest)", "of " + strings.Trim(strings.ReplaceAll(p.base, "Reparto, ", ""), "*"), "the same, per CPU",
 			"p50", "p99", "p99.9", "broker", "client", "workers", "broker's memory", "lost",
 		},
 		notes: fmt.Sprintf("*broker, client, workers*: CPU seconds for 100,000 tasks. *per CPU*: the ratio of tasks for each CPU second of all processes together. "+
-			"*broker's memory*: the most that was resident. *lost*: no result %v after the window, in all rounds.", patience),
+			"*broker's memory*: the most that was resident. *lost*: no result %v after the window, in all rounds"+p.lossy(), patience),
 	}
 	var names []string
 	for _, r := range p.rows {
@@ -106,7 +106,7 @@ func (p part) document(results []result) document {
 		labels = append(labels, at.Label)
 		for _, name := range names {
 			if of := pick(results, name, at.Label); len(of) > 0 {
-				d.body = append(d.body, append([]string{at.Label, name}, cells(of, pick(results, base, at.Label))...))
+				d.body = append(d.body, append([]string{at.Label, name}, cells(of, pick(results, p.base, at.Label))...))
 			}
 		}
 	}
@@ -115,6 +115,14 @@ func (p part) document(results []result) document {
 		{"p99", "99 % of tasks take no longer, by " + p.axis, "milliseconds", names, labels, results, func(r result) float64 { return r.P99 / 1000 }},
 	}
 	return d
+}
+
+// lossy says what else counts as lost, where clients go on without a result.
+func (p part) lossy() string {
+	if slices.ContainsFunc(p.rows, func(r row) bool { return r.way == lossy }) {
+		return fmt.Sprintf("; of Python: or none within %v, when its client dials again.", textPatience)
+	}
+	return "."
 }
 
 func cells(of, base []result) []string {

@@ -75,7 +75,7 @@ func run(ctx context.Context, args []string) error {
 	flags.IntVar(&o.scale, "scale", 1, "multiplies the number of durable tasks")
 	flags.BoolVar(&o.write, "write", false, "write docs/benchmarks.md and docs/plots")
 	flags.StringVar(&o.json, "json", "", "a file for every single result")
-	names := flags.String("parts", "live,durable", "what to measure: live, payloads, workers, slow, open, durable; or all")
+	names := flags.String("parts", "live,text,durable", "what to measure: live, text, payloads, workers, slow, open, durable; or all")
 	rows := flags.String("rows", "", "only rows whose name matches this regular expression; they are never written")
 	install := flags.Bool("install", false, "as root on Debian: install gearmand and RabbitMQ first")
 	_ = flags.Parse(args) // it exits by itself
@@ -91,7 +91,7 @@ func run(ctx context.Context, args []string) error {
 		return errors.New("-rounds must be 1 or more")
 	}
 	if *names == "all" {
-		*names = "live,payloads,workers,slow,open,durable"
+		*names = "live,text,payloads,workers,slow,open,durable"
 	}
 	o.parts = strings.Split(*names, ",")
 	if *install {

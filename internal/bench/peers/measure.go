@@ -137,9 +137,7 @@ func (p part) rounds(ctx context.Context, o options) (results []result, failures
 	var cells []cell
 	for _, r := range o.chosen(p.rows) {
 		for _, at := range p.points {
-			if r.measures(at) {
-				cells = append(cells, cell{r, at})
-			}
+			cells = append(cells, cell{r, at})
 		}
 	}
 	for round := range o.rounds {

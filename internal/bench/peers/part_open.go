@@ -25,8 +25,8 @@ func (o options) openRows() []row {
 		return gearmandWith(ctx, dir, "--hashtable-buckets", "1000003")
 	}
 	return []row{
-		{repartoFunc.name, limited, repartoFunc.craft, repartoFunc.way, false},
-		{gearmanBest.name, roomy, gearmanBest.craft, gearmanBest.way, false},
+		{repartoFunc.name, limited, repartoFunc.craft, repartoFunc.way},
+		{gearmanBest.name, roomy, gearmanBest.craft, gearmanBest.way},
 		natsAsync,
 	}
 }

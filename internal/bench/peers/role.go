@@ -48,7 +48,7 @@ var roles map[string]func(ctx context.Context, c config, tell say) error
 func init() { // not where it is declared: the roles start processes themselves
 	roles = map[string]func(context.Context, config, say) error{
 		"client": runClient, "worker": runWorker,
-		"reparto": repartoWorker, "jetstream": jetStreamWorker, "rabbitmq": rabbitWorker,
+		"text-relay": runTextRelay, "reparto": repartoWorker, "jetstream": jetStreamWorker, "rabbitmq": rabbitWorker,
 	}
 }
 

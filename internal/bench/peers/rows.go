@@ -12,33 +12,35 @@ type row struct {
 	start starter
 	craft string // of the workers
 	way   string // of the client
-	// texts says that it is measured at the old programs' numbers in flight.
-	texts bool
 }
 
-// base is the row that the others are compared to.
+// base is the row that the others of most parts are compared to.
 const base = "Reparto, `Submit` of the SDK"
 
 // raw is the craft of the relay's own workers.
 const raw = "raw"
 
 var (
-	relayUnary  = row{"*bare relay, unary call*", startRelay, raw, "unary", false}
-	relayFramed = row{"*bare relay, raw stream*", startRelay, raw, "framed", false}
+	relayUnary  = row{"*bare relay, unary call*", startRelay, raw, "unary"}
+	relayFramed = row{"*bare relay, raw stream*", startRelay, raw, "framed"}
 
-	repartoUnary  = row{"Reparto, unary call", startDefault, "sdk", "unary", false}
-	repartoFramed = row{"Reparto, raw stream", startDefault, "sdk", "framed", false}
-	repartoSDK    = row{base, startDefault, "sdk", "sdk", false}
-	repartoFunc   = row{"Reparto, `SubmitFunc` of the SDK", startDefault, "sdk", "sdk-func", false}
-	repartoText   = row{"Reparto, text clients and workers", startText, "text", "text", true}
+	repartoUnary  = row{"Reparto, unary call", startDefault, "sdk", "unary"}
+	repartoFramed = row{"Reparto, raw stream", startDefault, "sdk", "framed"}
+	repartoSDK    = row{base, startDefault, "sdk", "sdk"}
+	repartoFunc   = row{"Reparto, `SubmitFunc` of the SDK", startDefault, "sdk", "sdk-func"}
 
-	gearmanLibrary = row{"gearmand, as libraries use it", startGearmand, "gearman-1", "gearman-blocking", false}
-	gearmanBest    = row{"gearmand, pipelined, 64 grabs", startGearmand, "gearman-64", "gearman-pipelined", false}
+	textRelay   = row{"*bare text relay*", startTextRelay, "text", "text"}
+	textReparto = row{"Reparto", startText, "text", "text"}
+	textModel   = row{"*Python, like the old one*", startTextModel, "text", lossy}
+	textLines   = row{"*Python, but takes lines apart*", startTextLines, "text", lossy}
 
-	natsBlocking = row{"NATS, `Request`", startPlainNATS, "nats", "nats-blocking", false}
-	natsAsync    = row{"NATS, own inbox, callback", startPlainNATS, "nats", "nats-async", false}
+	gearmanLibrary = row{"gearmand, as libraries use it", startGearmand, "gearman-1", "gearman-blocking"}
+	gearmanBest    = row{"gearmand, pipelined, 64 grabs", startGearmand, "gearman-64", "gearman-pipelined"}
 
-	rabbitRPC = row{"RabbitMQ, direct reply-to", startRabbit, "rabbitmq", "rabbitmq", false}
+	natsBlocking = row{"NATS, `Request`", startPlainNATS, "nats", "nats-blocking"}
+	natsAsync    = row{"NATS, own inbox, callback", startPlainNATS, "nats", "nats-async"}
+
+	rabbitRPC = row{"RabbitMQ, direct reply-to", startRabbit, "rabbitmq", "rabbitmq"}
 )
 
 func startDefault(ctx context.Context, dir string) (broker, error) { return startBalancer(ctx, dir) }
@@ -52,32 +54,39 @@ type point struct {
 	Size     int // bytes
 	Workers  int
 	Takes    time.Duration
-	Texts    bool `json:",omitempty"` // for rows of texts only
 }
 
 // part is a table: rows measured at points.
 type part struct {
 	name, title, axis string
+	base              string // the row that the others are compared to
 	rows              []row
 	points            []point
 }
 
 var parts = []part{
 	{
-		"live", "a task of 9 bytes to one of 3 workers, and its result back", "tasks in flight",
+		"live", "a task of 9 bytes to one of 3 workers, and its result back", "tasks in flight", base,
 		[]row{
-			relayUnary, repartoUnary, relayFramed, repartoFramed, repartoSDK, repartoFunc, repartoText,
+			relayUnary, repartoUnary, relayFramed, repartoFramed, repartoSDK, repartoFunc,
 			gearmanLibrary, gearmanBest, natsBlocking, natsAsync, rabbitRPC,
 		},
 		[]point{
 			{Label: "1", InFlight: 1, Size: 9, Workers: 3},
-			{Label: "8", InFlight: 8, Size: 9, Workers: 3, Texts: true},
 			{Label: "64", InFlight: 64, Size: 9, Workers: 3},
 			{Label: "1024", InFlight: 1024, Size: 9, Workers: 3},
 		},
 	},
 	{
-		"payloads", "payloads of several sizes, 3 workers, 64 in flight (16 of 1 MiB)", "size of the payload",
+		"text", "text clients, each a connection that waits for its result, and 3 text workers; 9 bytes", "clients", textLines.name,
+		[]row{textRelay, textReparto, textModel, textLines},
+		[]point{
+			{Label: "8", InFlight: 8, Size: 9, Workers: 3},
+			{Label: "64", InFlight: 64, Size: 9, Workers: 3},
+		},
+	},
+	{
+		"payloads", "payloads of several sizes, 3 workers, 64 in flight (16 of 1 MiB)", "size of the payload", base,
 		[]row{repartoSDK, repartoFunc, gearmanBest, natsAsync, rabbitRPC},
 		[]point{
 			{Label: "9 B", InFlight: 64, Size: 9, Workers: 3},
@@ -87,7 +96,7 @@ var parts = []part{
 		},
 	},
 	{
-		"workers", "several numbers of workers, each with a connection of its own; 9 bytes, 1024 in flight", "workers",
+		"workers", "several numbers of workers, each with a connection of its own; 9 bytes, 1024 in flight", "workers", base,
 		[]row{repartoSDK, repartoFunc, gearmanLibrary, gearmanBest, natsAsync, rabbitRPC},
 		[]point{
 			{Label: "1", InFlight: 1024, Size: 9, Workers: 1},
@@ -97,21 +106,13 @@ var parts = []part{
 		},
 	},
 	{
-		"slow", "tasks that take no time or 10 ms; 9 bytes, 3 workers, 1024 in flight", "time of a task",
+		"slow", "tasks that take no time or 10 ms; 9 bytes, 3 workers, 1024 in flight", "time of a task", base,
 		[]row{repartoSDK, repartoFunc, gearmanLibrary, gearmanBest, natsAsync, rabbitRPC},
 		[]point{
 			{Label: "0 ms", InFlight: 1024, Size: 9, Workers: 3},
 			{Label: "10 ms", InFlight: 1024, Size: 9, Workers: 3, Takes: 10 * time.Millisecond},
 		},
 	},
-}
-
-// measures reports whether the row is measured at the point.
-func (r row) measures(p point) bool {
-	if r.texts {
-		return p.Texts || p.InFlight == 64
-	}
-	return !p.Texts
 }
 
 // available leaves out the rows of what is not installed, and says so.
@@ -123,6 +124,9 @@ func available(rows []row) (here []row) {
 			program, pkg = gearmand, "gearman-job-server"
 		case "rabbitmq":
 			program, pkg = rabbitServer, "rabbitmq-server"
+		}
+		if r.way == lossy {
+			program, pkg = "python3", "python3"
 		}
 		if program != "" && !installed(program) {
 			complain("SKIPPED: %s: %s is not there; apt-get install %s, or run as root with -install", r.name, program, pkg)

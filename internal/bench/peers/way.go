@@ -2,10 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
 )
+
+// errLost is what a call that goes on without its result returns.
+var errLost = errors.New("lost")
 
 // way is how a client hands over tasks. call blocks for the result; send returns
 // at once, and the result is told later. Each way has one of the two.
@@ -31,6 +35,7 @@ var ways = map[string]func(ctx context.Context, c config, tell told) (way, error
 	"sdk":               openSDK,
 	"sdk-func":          openSDKFunc,
 	"text":              openText,
+	lossy:               openLossyText,
 }
 
 // crafts are the workers by name: each is one worker until ctx ends.

@@ -10,14 +10,15 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
-	"google.golang.org/grpc"
 
 	"reparto/internal/classic"
 	"reparto/internal/cli"
 	"reparto/internal/legacy"
+	"reparto/internal/secure"
 )
 
 func main() { os.Exit(cli.Main(run)) }
@@ -38,17 +39,18 @@ SIGTERM or Ctrl-C makes it take nothing new, let what is under way finish within
 --drain-timeout, and exit 0. A second one ends it at once.
 
 Exit codes: 0 asked to stop, 1 something broke, 2 wrong usage, 3 a port is in
-use.`
+use, or TLS with the balancer can't succeed.`
 
-const examples = `  adapter --balancer balancer.example:9090
+const examples = `  adapter --balancer balancer.example:9090 --tls-ca ca.pem
   adapter --legacy-workers ''                       # for clients alone
-  adapter --legacy-clients 0.0.0.0:8888 --legacy-function invoices.total
+  adapter --legacy-clients 0.0.0.0:8888 --insecure --legacy-function invoices.total
   adapter --log classic`
 
 // flags are what the command line says.
 type flags struct {
-	balancer string
+	balancer cli.Peer
 	legacy   legacy.Options
+	tls      secure.Options // of the text ports
 	log      *cli.Log
 }
 
@@ -66,9 +68,10 @@ func newCommand() *cobra.Command {
 	}
 	s := c.Flags()
 	s.SortFlags = false
-	s.StringVarP(&f.balancer, "balancer", "b", cli.DefaultBalancer, "the balancer's `HOST:PORT`")
+	f.balancer.AddFlags(s)
 	o := &f.legacy
 	o.AddFlags(s)
+	f.tls.AddFlags(s, "legacy-")
 	s.DurationVar(&o.TaskTimeout, "timeout", 24*time.Hour, "how long a text client's task may take in all, up to 24h")
 	s.DurationVar(&o.ConnectTimeout, "connect-timeout", 20*time.Second, "how long a text client's task may wait for the balancer")
 	s.DurationVar(&o.DrainTimeout, "drain-timeout", 30*time.Second, "how long what is under way may go on once it is to stop; 0: not at all")
@@ -80,8 +83,8 @@ func newCommand() *cobra.Command {
 // check says what is wrong in the words of the command line, and turns 0 into
 // what legacy.Options take for none. Bounds beyond that are theirs.
 func (f *flags) check() error {
-	if err := cli.CheckTarget(f.balancer); err != nil {
-		return fmt.Errorf("--balancer: %w", err)
+	if err := f.balancer.Check(); err != nil {
+		return err
 	}
 	o := &f.legacy
 	if o.ClientAddress == "" && o.WorkerAddress == "" {
@@ -108,7 +111,12 @@ func (f *flags) serve(ctx context.Context, stdout, stderr io.Writer) error {
 	if err := f.check(); err != nil {
 		return cli.Exit(cli.Usage, err)
 	}
-	f.legacy.Log = f.log.Logger(stdout, stderr, classic.Options{Role: classic.LoadBalancer})
+	log := f.log.Logger(stdout, stderr, classic.Options{Role: classic.LoadBalancer})
+	tls, err := secure.Open(f.tls, log)
+	if err != nil {
+		return cli.Exit(cli.Usage, err)
+	}
+	f.legacy.Log, f.legacy.TLS, f.legacy.HandshakeTimeout = log, tls.Config(), f.tls.HandshakeLimit
 	a, err := legacy.Listen(f.legacy)
 	if err != nil {
 		if _, network := errors.AsType[*net.OpError](err); !network {
@@ -116,10 +124,20 @@ func (f *flags) serve(ctx context.Context, stdout, stderr io.Writer) error {
 		}
 		return err
 	}
-	conn, err := grpc.NewClient(f.balancer, cli.DialOptions()...)
+	ports := secure.TextPorts(a.ClientAddr(), a.WorkerAddr(), tls != nil, "--legacy-tls-cert and --legacy-tls-key")
+	if err := secure.CheckPorts(ports, f.balancer.Insecure, log); err != nil {
+		return errors.Join(cli.Exit(cli.Usage, err), a.Close())
+	}
+	conn, err := f.balancer.Dial(log)
 	if err != nil {
-		return errors.Join(cli.Usagef("the balancer's address %q: %w", f.balancer, err), a.Close())
+		return errors.Join(err, a.Close())
 	}
 	defer func() { _ = conn.Close() }() // it was in use until here: there is nothing to fail
-	return a.Serve(ctx, conn)
+	conn.Connect()                      // now, so that what TLS has against it shows at the start
+	return f.balancer.Guard(ctx, conn, func(ctx context.Context) error {
+		var watching sync.WaitGroup
+		defer watching.Wait()
+		watching.Go(func() { tls.Watch(ctx) })
+		return a.Serve(ctx, conn)
+	})
 }

@@ -230,7 +230,7 @@ func TestWrongUsageIsOneLine(t *testing.T) {
 }
 
 func TestZeroMeansNoneWhereItSaysSo(t *testing.T) {
-	f := flags{balancer: cli.DefaultBalancer, legacy: legacy.Options{
+	f := flags{balancer: cli.Peer{Target: cli.DefaultBalancer}, legacy: legacy.Options{
 		ClientAddress: "localhost:0", MaxLine: 1, MaxConnections: 1, MaxInFlight: 1, MaxInFlightBytes: 1,
 		Quiet: 1, MessageTimeout: 1, WriteTimeout: 1, TaskTimeout: 1, ConnectTimeout: 1, KeepAlive: time.Second,
 	}}

@@ -9,12 +9,14 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"reparto/internal/classic"
 	"reparto/internal/cli"
+	"reparto/internal/secure"
 	"reparto/internal/server"
 )
 
@@ -30,10 +32,14 @@ the old text protocol are served too, on ports of their own.
 
 SIGTERM or Ctrl-C makes it refuse new tasks, let running ones finish within
 --drain-timeout, and exit 0 (1 if some had to be cut off). A second one ends it
-at once. Exit codes: 3 a port is in use, 1 the store can't be opened.`
+at once. Exit codes: 3 a port is in use, 1 the store can't be opened.
+
+Where other machines can connect it wants TLS (--tls-cert, --tls-key, and
+--legacy-tls for the text ports), or --insecure. See docs/tls.md.`
 
 const example = `  balancer
-  balancer --grpc 0.0.0.0:9090 --legacy-clients '' --legacy-workers ''
+  balancer --grpc 0.0.0.0:9090 --tls-cert server.pem --tls-key server.key
+  balancer --grpc 0.0.0.0:9090 --insecure --legacy-clients '' --legacy-workers ''
   balancer --log classic
   REPARTO_GRPC=localhost:7070 balancer`
 
@@ -42,13 +48,22 @@ func newCommand() *cobra.Command {
 		Use: "balancer", Short: "deal tasks to workers", Long: long, Example: example, Args: cobra.NoArgs,
 	}
 	var o server.Options
-	log := addFlags(cmd, &o)
+	var tls secure.Options
+	log := addFlags(cmd, &o, &tls)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := o.Legacy.CheckFlags(); err != nil {
 			return cli.Exit(cli.Usage, err)
 		}
 		o.Log = log.Logger(cmd.OutOrStdout(), cmd.ErrOrStderr(), classic.Options{Role: classic.LoadBalancer})
 		o.RPC.Version = cli.ShortVersion()
+		var err error
+		if o.TLS, err = secure.Open(tls, o.Log); err != nil {
+			return cli.Exit(cli.Usage, err)
+		}
+		if o.LegacyTLS && o.TLS == nil {
+			return cli.Usagef("--legacy-tls needs --tls-cert and --tls-key")
+		}
+		o.HandshakeLimit = tls.HandshakeLimit
 		s, err := server.Listen(o)
 		if err != nil {
 			if _, network := errors.AsType[*net.OpError](err); !network && !errors.Is(err, server.ErrStore) {
@@ -56,17 +71,31 @@ func newCommand() *cobra.Command {
 			}
 			return err
 		}
-		return s.Run(cmd.Context())
+		return serve(cmd.Context(), s, o.TLS)
 	}
 	return cmd
 }
 
+// serve runs s until ctx ends, and looks after the TLS files meanwhile.
+func serve(ctx context.Context, s *server.Server, tls *secure.Server) error {
+	looking, end := context.WithCancel(ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() { tls.Watch(looking) })
+	err := s.Run(ctx)
+	end()
+	watching.Wait()
+	return err
+}
+
 // addFlags binds every option that an operator may set. Sizes are bytes.
-func addFlags(cmd *cobra.Command, o *server.Options) *cli.Log {
+func addFlags(cmd *cobra.Command, o *server.Options, tls *secure.Options) *cli.Log {
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringVar(&o.Address, "grpc", cli.DefaultBalancer, "where to listen for gRPC")
+	tls.AddFlags(f, "")
+	f.BoolVar(&o.Insecure, "insecure", false, "allow ports without TLS where other machines can connect")
 	o.Legacy.AddFlags(f)
+	f.BoolVar(&o.LegacyTLS, "legacy-tls", false, "the text ports speak TLS too, with the same certificate and CA")
 	f.DurationVar(&o.Legacy.TaskTimeout, "legacy-timeout", 24*time.Hour, "how long a text client's task may take in all, up to 24h")
 	f.DurationVar(&o.DrainTimeout, "drain-timeout", 30*time.Second, "how long running tasks may go on when asked to stop")
 

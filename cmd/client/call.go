@@ -27,7 +27,7 @@ import (
 // caller is what commands have in common that ask the balancer something and
 // print the answer: as a table or in words for people, as JSON for programs.
 type caller struct {
-	balancer       string
+	balancer       cli.Peer
 	connectTimeout time.Duration
 	output         cli.Choice
 
@@ -40,20 +40,20 @@ type caller struct {
 func (c *caller) addFlags(f *pflag.FlagSet) {
 	c.output = cli.Choice{Value: "text", Allowed: []string{"text", "json"}}
 	f.SortFlags = false
-	f.StringVarP(&c.balancer, "balancer", "b", cli.DefaultBalancer, "the balancer's `HOST:PORT`")
+	c.balancer.AddFlags(f)
 	f.DurationVar(&c.connectTimeout, "connect-timeout", 5*time.Second, "how long to try to reach the balancer")
 	f.Var(&c.output, "output", "text, or json: an object to a line, with the fields of the contract")
 }
 
 // with connects, and calls do.
 func (c *caller) with(cmd *cobra.Command, do func(ctx context.Context) error) error {
-	if err := cli.CheckTarget(c.balancer); err != nil {
-		return cli.Usagef("--balancer: %w", err)
+	if err := c.balancer.Check(); err != nil {
+		return cli.Exit(cli.Usage, err)
 	}
 	if c.connectTimeout <= 0 {
 		return cli.Usagef("--connect-timeout is %v; give more than 0", c.connectTimeout)
 	}
-	conn, err := connect(cmd.Context(), c.balancer, c.connectTimeout)
+	conn, err := connect(cmd.Context(), &c.balancer, c.connectTimeout)
 	if err != nil {
 		return err
 	}

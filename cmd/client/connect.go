@@ -17,11 +17,12 @@ import (
 )
 
 // connect returns a connection on which a balancer has answered. It tries until
-// the time is up; a balancer that is just starting is waited for.
-func connect(ctx context.Context, target string, within time.Duration) (*grpc.ClientConn, error) {
-	conn, err := grpc.NewClient(target, cli.DialOptions()...)
+// the time is up; a balancer that is just starting is waited for, one that TLS
+// keeps us from is not.
+func connect(ctx context.Context, balancer *cli.Peer, within time.Duration) (*grpc.ClientConn, error) {
+	conn, err := balancer.Dial(nil)
 	if err != nil {
-		return nil, cli.Usagef("the balancer's address %q: %w", target, err)
+		return nil, err
 	}
 	limited, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
@@ -31,6 +32,10 @@ func connect(ctx context.Context, target string, within time.Duration) (*grpc.Cl
 		switch status.Code(err) {
 		case codes.Unavailable:
 			why = dialError(err)
+			if refused := balancer.Refused(); refused != nil {
+				_ = conn.Close() // nothing came of it
+				return nil, refused
+			}
 		case codes.DeadlineExceeded, codes.Canceled:
 		default:
 			return conn, nil // whatever the answer is, it is one
@@ -43,7 +48,7 @@ func connect(ctx context.Context, target string, within time.Duration) (*grpc.Cl
 			if ctx.Err() != nil {
 				return nil, cli.Exit(cli.Interrupted, nil)
 			}
-			return nil, cli.Exit(cli.NoConnection, fmt.Errorf("no connection to the balancer at %s within %v: %w", target, within, why))
+			return nil, cli.Exit(cli.NoConnection, fmt.Errorf("no connection to the balancer at %s within %v: %w", balancer.Target, within, why))
 		}
 	}
 }

@@ -42,7 +42,7 @@ const submitExamples = `  client submit sum 1,2,3,4,5
 
 // submitFlags are what the command line says.
 type submitFlags struct {
-	balancer       string
+	balancer       cli.Peer
 	connectTimeout time.Duration
 	timeout        time.Duration
 	attemptTimeout time.Duration
@@ -83,7 +83,7 @@ func newSubmit() *cobra.Command {
 	s := c.Flags()
 	s.SetInterspersed(false)
 	s.SortFlags = false
-	s.StringVarP(&f.balancer, "balancer", "b", cli.DefaultBalancer, "the balancer's `HOST:PORT`")
+	f.balancer.AddFlags(s)
 	s.DurationVar(&f.connectTimeout, "connect-timeout", 5*time.Second, "how long to try to reach the balancer")
 	s.DurationVar(&f.timeout, "timeout", 0, "how long a task may take in all, 1ms to 24h (default the balancer's, 5m)")
 	s.DurationVar(&f.attemptTimeout, "attempt-timeout", 0, "how long one attempt at a task may take (default no limit but --timeout)")
@@ -128,8 +128,8 @@ func split(args []string) (function string, payloads []string, err error) {
 // check says what is wrong, in the words of the command line. What a task may
 // ask for beyond that is the balancer's to judge.
 func (f *submitFlags) check() error {
-	if err := cli.CheckTarget(f.balancer); err != nil {
-		return fmt.Errorf("--balancer: %w", err)
+	if err := f.balancer.Check(); err != nil {
+		return err
 	}
 	const day = 24 * time.Hour
 	switch {
@@ -155,7 +155,7 @@ func (f *submitFlags) check() error {
 func (f *submitFlags) submit(ctx context.Context, function string, payloads []string, stdin io.Reader, stdout, stderr io.Writer) error {
 	out := &watched{w: stdout}
 	log := f.log.Logger(out, stderr, classic.Options{Role: classic.Client})
-	conn, err := connect(ctx, f.balancer, f.connectTimeout)
+	conn, err := connect(ctx, &f.balancer, f.connectTimeout)
 	if err != nil {
 		if f.log.Classic() {
 			log.Error("no connection", "error", err)
@@ -164,7 +164,7 @@ func (f *submitFlags) submit(ctx context.Context, function string, payloads []st
 		return err
 	}
 	defer func() { _ = conn.Close() }() // it was in use until here: there is nothing to fail
-	log.Debug("connected", "address", f.balancer)
+	log.Debug("connected", "address", f.balancer.Target)
 
 	options := []client.Option{client.WithConnectTimeout(f.connectTimeout)}
 	if !f.log.Classic() {

@@ -22,7 +22,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 
 // flags are what the command line says.
 type flags struct {
-	balancer     string
+	balancer     cli.Peer
 	id           string
 	slots        int
 	prefetch     int
@@ -60,7 +60,7 @@ Exit codes: 0 asked to stop and finished, 1 something failed or was left behind,
 2 wrong usage.`
 
 const examples = `  worker
-  worker --balancer balancer.example:9090 --slots 8
+  worker --balancer balancer.example:9090 --tls-ca ca.pem --slots 8
   worker --exec 'rev=rev' --exec 'words=tr -s " " "\n" | wc -l'
   worker --exec 'thumbnail=convert - -resize 200x png:-' --slots 2 --label room=gpu
   worker --log classic`
@@ -79,7 +79,7 @@ func newCommand() *cobra.Command {
 	}
 	s := c.Flags()
 	s.SortFlags = false
-	s.StringVarP(&f.balancer, "balancer", "b", cli.DefaultBalancer, "the balancer's `HOST:PORT`")
+	f.balancer.AddFlags(s)
 	s.StringVar(&f.id, "id", "", "this worker's name; no two may have the same (default worker_ and 8 hexadecimal digits)")
 	s.IntVar(&f.slots, "slots", 0, "how many tasks at once, 1 to 65536 (default 512, but as many as CPUs with --exec)")
 	s.IntVar(&f.prefetch, "prefetch", 0, "how many more tasks to hold ready; for very short tasks")

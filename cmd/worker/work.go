@@ -8,12 +8,11 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
 	"time"
-
-	"google.golang.org/grpc"
 
 	"reparto/internal/classic"
 	"reparto/internal/cli"
@@ -35,17 +34,23 @@ func (f *flags) work(ctx context.Context, stdout, stderr io.Writer) error {
 	if err := f.check(); err != nil {
 		return cli.Exit(cli.Usage, err)
 	}
-	conn, err := grpc.NewClient(f.balancer, cli.DialOptions()...)
+	conn, err := f.balancer.Dial(log)
 	if err != nil {
-		return cli.Usagef("the balancer's address %q: %w", f.balancer, err)
+		return err
+	}
+	// The commands that it runs inherit what is left there.
+	if err := os.Unsetenv(cli.TokenVariable); err != nil {
+		return err
 	}
 	defer func() { _ = conn.Close() }() // it was in use until here: there is nothing to fail
 
 	offered := strings.Join(slices.Sorted(maps.Keys(handlers)), " ")
-	log.Info("dialling", "balancer", f.balancer, "worker_id", f.id, "functions", offered)
-	return worker.Run(ctx, conn, handlers, worker.Options{
-		ID: f.id, Slots: f.slots, Prefetch: f.prefetch, Labels: f.labels, Build: cli.ShortVersion(),
-		Log: log, DrainTimeout: f.drainTimeout,
+	log.Info("dialling", "balancer", f.balancer.Target, "worker_id", f.id, "functions", offered)
+	return f.balancer.Guard(ctx, conn, func(ctx context.Context) error {
+		return worker.Run(ctx, conn, handlers, worker.Options{
+			ID: f.id, Slots: f.slots, Prefetch: f.prefetch, Labels: f.labels, Build: cli.ShortVersion(),
+			Log: log, DrainTimeout: f.drainTimeout,
+		})
 	})
 }
 
@@ -89,8 +94,8 @@ func (f *flags) handlers(log *slog.Logger) (worker.Handlers, error) {
 
 // check says what is wrong, in the words of the command line.
 func (f *flags) check() error {
-	if err := cli.CheckTarget(f.balancer); err != nil {
-		return fmt.Errorf("--balancer: %w", err)
+	if err := f.balancer.Check(); err != nil {
+		return err
 	}
 	if err := task.CheckWorkerID(f.id); err != nil {
 		return fmt.Errorf("--id: %w", err)

@@ -1,17 +1,25 @@
 package cli
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"net"
+	"os"
 	"strings"
+	"sync"
 	"time"
 
+	"github.com/spf13/pflag"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/experimental"
 	"google.golang.org/grpc/keepalive"
 
+	"reparto/internal/secure"
 	"reparto/internal/wire"
 )
 
@@ -23,11 +31,11 @@ const (
 	maxMessage = 64 << 20 // the balancer's word counts; this only has to lie above it
 )
 
-// DialOptions are for connections from our commands to a balancer: no TLS, large
-// static windows (measured: up to a quarter more calls a second), messages as
-// large as a balancer may be configured to take, pings that a balancer's policy
-// welcomes, so that a peer whose machine vanished is noticed within half a
-// minute, and attempts to connect at most 2 s apart.
+// DialOptions are for connections from our commands to a balancer: no TLS (what
+// Peer adds wins), large static windows (measured: up to a quarter more calls a
+// second), messages as large as a balancer may be configured to take, pings that
+// a balancer's policy welcomes, so that a peer whose machine vanished is noticed
+// within half a minute, and attempts to connect at most 2 s apart.
 func DialOptions() []grpc.DialOption {
 	return []grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
@@ -55,4 +63,107 @@ func CheckTarget(target string) error {
 		return fmt.Errorf("the balancer's address %q is not HOST:PORT; give one such as %s", target, DefaultBalancer)
 	}
 	return nil
+}
+
+// Peer is the balancer that a command talks to: the flags that say where it is,
+// how it is recognised, and by what it knows us.
+type Peer struct {
+	// Target is the balancer's address.
+	Target string
+	// Insecure allows a token to pass in the clear.
+	Insecure bool
+
+	tls       secure.ClientOptions
+	tokenFile string
+	client    *secure.Client // once it is dialled
+}
+
+// AddFlags binds --balancer, --tls and what belongs to it, --token-file and
+// --insecure. The token itself is in the variable REPARTO_TOKEN or in a file:
+// other users of the machine can see a command line.
+func (p *Peer) AddFlags(f *pflag.FlagSet) {
+	f.StringVarP(&p.Target, "balancer", "b", DefaultBalancer, "the balancer's `HOST:PORT`")
+	p.tls.AddFlags(f)
+	f.StringVar(&p.tokenFile, "token-file", "", "show the token in this `FILE` with each call; read again when it changes (or put the token into $"+TokenVariable+")")
+	f.BoolVar(&p.Insecure, "insecure", false, "allow in the clear, between machines, what others could read there")
+}
+
+// Check returns what is wrong with the balancer's address, in the words of the
+// command line.
+func (p *Peer) Check() error {
+	if err := CheckTarget(p.Target); err != nil {
+		return fmt.Errorf("--balancer: %w", err)
+	}
+	return nil
+}
+
+// Dial returns a connection to the balancer, which the caller closes. It does
+// not block: the connection is made when it is needed. log is told when files
+// are read; nil is nobody. Errors are those of the command line.
+func (p *Peer) Dial(log *slog.Logger) (*grpc.ClientConn, error) {
+	if err := p.Check(); err != nil {
+		return nil, Exit(Usage, err)
+	}
+	var err error
+	if p.client, err = secure.OpenClient(p.tls, log); err != nil {
+		return nil, Exit(Usage, err)
+	}
+	options := append(DialOptions(), grpc.WithTransportCredentials(p.client.Credentials()))
+	t, err := openToken(p.tokenFile, os.Getenv(TokenVariable), log)
+	if err != nil {
+		return nil, Exit(Usage, err)
+	}
+	if t != nil {
+		t.secure = p.tls.Enabled()
+		if !t.secure && !p.Insecure && !secure.LoopbackTarget(p.Target) {
+			return nil, Usagef("a token is set (by %s), and would pass in the clear to %s, where others can read it: give --tls or --tls-ca FILE, or allow it with --insecure", t.from, p.Target)
+		}
+		options = append(options, grpc.WithPerRPCCredentials(t))
+	}
+	conn, err := grpc.NewClient(p.Target, options...)
+	if err != nil {
+		return nil, Usagef("the balancer's address %q: %w", p.Target, err)
+	}
+	return conn, nil
+}
+
+// Refused returns why the TLS handshake with the balancer can't succeed, with
+// its exit code; nil while there is hope.
+func (p *Peer) Refused() error {
+	if r := p.client.Refused(); r != nil {
+		return Exit(NoConnection, r)
+	}
+	return nil
+}
+
+// Guard calls run with a context that ends with ctx, or when it turns out that
+// TLS with the balancer can't succeed, of which Guard then returns the reason.
+// Once the balancer was reached, a handshake that fails is only one of the
+// troubles that pass. conn is what Dial returned.
+func (p *Peer) Guard(ctx context.Context, conn *grpc.ClientConn, run func(ctx context.Context) error) error {
+	guarded, end := context.WithCancel(ctx)
+	defer end()
+	var refused error
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		for {
+			state := conn.GetState() // each of the balancer's addresses was tried by then
+			if state == connectivity.TransientFailure {
+				if refused = p.Refused(); refused != nil {
+					end()
+					return
+				}
+			}
+			if !conn.WaitForStateChange(guarded, state) {
+				return
+			}
+		}
+	})
+	err := run(guarded)
+	end()
+	watching.Wait()
+	if refused != nil {
+		return errors.Join(refused, err)
+	}
+	return err
 }

@@ -78,11 +78,11 @@ func (a *Adapter) Serve(ctx context.Context, conn grpc.ClientConnInterface) erro
 	defer func() { _ = c.Close() }() // conn is the caller's: there is nothing to fail
 
 	var wg sync.WaitGroup
-	a.clients.serve(&wg, &a.n.openClients, &a.n.refused, func(peer net.Conn) {
+	a.clients.serve(ctx, &wg, &a.n.openClients, &a.n.refused, func(peer net.Conn) {
 		a.n.clientConnections.Add(1)
 		a.serveClient(hard, peer, c)
 	})
-	a.workers.serve(&wg, &a.n.openWorkers, &a.n.refused, func(peer net.Conn) {
+	a.workers.serve(ctx, &wg, &a.n.openWorkers, &a.n.refused, func(peer net.Conn) {
 		a.n.workerConnections.Add(1)
 		a.serveWorker(ctx, hard, peer, conn)
 	})

@@ -1,6 +1,7 @@
 package legacy
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -26,6 +27,9 @@ func writeLine(conn net.Conn, timeout time.Duration, line []byte) error {
 // probe returns an error if the connection is known to be dead, even when its
 // input has ended: the system then fails a write of nothing.
 func probe(conn net.Conn) error {
+	if t, ok := conn.(*tls.Conn); ok {
+		conn = t.NetConn() // nothing makes no record
+	}
 	if err := conn.SetWriteDeadline(time.Time{}); err != nil {
 		return err
 	}
@@ -44,8 +48,9 @@ func linger(conn net.Conn) {
 	_, _ = io.CopyN(io.Discard, conn, 1<<20) // whatever ends it, the connection is closed next
 }
 
-// peerGone reports whether err is a peer's way to leave.
+// peerGone reports whether err is a peer's way to leave. With TLS, many close
+// without saying so, and what they had not finished is not taken.
 func peerGone(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) ||
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
 		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ETIMEDOUT)
 }

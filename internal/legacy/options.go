@@ -1,6 +1,7 @@
 package legacy
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -18,6 +19,11 @@ type Options struct {
 	ClientAddress string
 	// WorkerAddress is where text workers connect, e.g. "localhost:8889".
 	WorkerAddress string
+	// TLS makes both ports speak it. Default: none, in the clear.
+	TLS *tls.Config
+	// HandshakeTimeout is how long a peer may take for its TLS handshake. Default
+	// 10 s.
+	HandshakeTimeout time.Duration
 	// Function is what text tasks are submitted to and text workers offer.
 	// Default "sum".
 	Function string
@@ -128,6 +134,7 @@ func (o Options) validate() (Options, error) {
 	span("AckGap", &o.AckGap, 100*time.Millisecond, true)
 	span("ResultGap", &o.ResultGap, time.Millisecond, true)
 	span("MessageTimeout", &o.MessageTimeout, 10*time.Second, false)
+	span("HandshakeTimeout", &o.HandshakeTimeout, 10*time.Second, false)
 	span("WriteTimeout", &o.WriteTimeout, 10*time.Second, false)
 	span("KeepAlive", &o.KeepAlive, 15*time.Second, true)
 	span("TaskTimeout", &o.TaskTimeout, 24*time.Hour, false)

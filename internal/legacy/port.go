@@ -1,6 +1,8 @@
 package legacy
 
 import (
+	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,6 +19,8 @@ type port struct {
 	log       *slog.Logger
 	name      string // "clients" or "workers"
 	max       int
+	tls       *tls.Config // nil: in the clear
+	handshake time.Duration
 	keepAlive net.KeepAliveConfig
 	// closed ends the pause after an error of Accept.
 	closed chan struct{}
@@ -27,6 +31,7 @@ type port struct {
 	open     map[*reader]struct{} // those that drain stops
 	count    int
 	warned   time.Time // when it was last logged that connections are refused
+	failed   time.Time // when it was last logged that a TLS handshake failed
 }
 
 // listen binds address for name ("clients" or "workers"); no address, no port.
@@ -45,7 +50,7 @@ func listen(o Options, address, name string) (*port, error) {
 		return nil, fmt.Errorf("text protocol: listen for %s on %s: %w", name, address, err)
 	}
 	return &port{
-		l: l, log: o.Log, name: name, max: o.MaxConnections,
+		l: l, log: o.Log, name: name, max: o.MaxConnections, tls: o.TLS, handshake: o.HandshakeTimeout,
 		keepAlive: net.KeepAliveConfig{Enable: o.KeepAlive > 0, Idle: o.KeepAlive, Interval: o.KeepAlive, Count: 3},
 		closed:    make(chan struct{}), open: make(map[*reader]struct{}),
 	}, nil
@@ -66,8 +71,9 @@ func (p *port) close() (err error) {
 }
 
 // serve accepts in a goroutine of wg until the port is closed, and runs handle
-// for each connection in another one.
-func (p *port) serve(wg *sync.WaitGroup, open *atomic.Int64, refused *atomic.Uint64, handle func(net.Conn)) {
+// for each connection in another one. A TLS handshake comes before that, and
+// ends with ctx.
+func (p *port) serve(ctx context.Context, wg *sync.WaitGroup, open *atomic.Int64, refused *atomic.Uint64, handle func(net.Conn)) {
 	if p == nil {
 		return
 	}
@@ -88,7 +94,9 @@ func (p *port) serve(wg *sync.WaitGroup, open *atomic.Int64, refused *atomic.Uin
 				defer open.Add(-1)
 				defer p.exit()
 				defer func() { _ = conn.Close() }()
-				handle(conn)
+				if conn, ok := p.secure(ctx, conn); ok {
+					handle(conn)
+				}
 			})
 		}
 	})

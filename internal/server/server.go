@@ -22,6 +22,7 @@ import (
 	"reparto/internal/dispatch"
 	"reparto/internal/legacy"
 	"reparto/internal/rpc"
+	"reparto/internal/secure"
 	"reparto/internal/wire"
 )
 
@@ -40,6 +41,14 @@ type Options struct {
 	// Legacy says how the text protocol is served; without addresses, not at
 	// all. Log and DrainTimeout are put into it.
 	Legacy legacy.Options
+	// TLS makes gRPC speak it, and with LegacyTLS the text ports. Default: none.
+	TLS       *secure.Server
+	LegacyTLS bool
+	// HandshakeLimit is how long a peer may take for a handshake, TLS or not.
+	// Default 10 s.
+	HandshakeLimit time.Duration
+	// Insecure allows ports without TLS that other machines can reach.
+	Insecure bool
 	// DrainTimeout is how long Run waits, once it is to end, for the tasks that
 	// run. Default 30 s.
 	DrainTimeout time.Duration
@@ -75,6 +84,11 @@ func Listen(o Options) (*Server, error) {
 	}
 	o.Dispatch.Log, o.RPC.Log, o.Legacy.Log = o.Log, o.Log, o.Log
 	o.Legacy.DrainTimeout = o.DrainTimeout
+	o.Legacy.HandshakeTimeout, o.RPC.HandshakeLimit = o.HandshakeLimit, o.HandshakeLimit
+	o.RPC.Credentials = o.TLS.Credentials()
+	if o.LegacyTLS {
+		o.Legacy.TLS = o.TLS.Config()
+	}
 	s := &Server{o: o}
 	var err error
 	if s.listener, err = net.Listen("tcp", o.Address); err != nil {
@@ -85,10 +99,22 @@ func Listen(o Options) (*Server, error) {
 			return nil, errors.Join(err, s.listener.Close())
 		}
 	}
-	if err = s.open(); err != nil {
+	if err = secure.CheckPorts(s.ports(), o.Insecure, o.Log); err == nil {
+		err = s.open()
+	}
+	if err != nil {
 		return nil, errors.Join(err, s.closePorts())
 	}
 	return s, nil
+}
+
+// ports are those that are bound.
+func (s *Server) ports() []secure.Port {
+	ports := []secure.Port{{Name: "gRPC", Flag: "--grpc", Addr: s.listener.Addr(), TLS: s.o.TLS != nil, Remedy: "--tls-cert and --tls-key"}}
+	if s.legacy != nil {
+		ports = append(ports, secure.TextPorts(s.legacy.ClientAddr(), s.legacy.WorkerAddr(), s.o.Legacy.TLS != nil, "--legacy-tls (with --tls-cert and --tls-key)")...)
+	}
+	return ports
 }
 
 // open opens the store and starts the dispatcher and the border before it.

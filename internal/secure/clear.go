@@ -19,6 +19,14 @@ type Port struct {
 	Remedy string
 }
 
+// TextPorts are the ports of the text protocol; nil is one that is off.
+func TextPorts(clients, workers net.Addr, tls bool, remedy string) []Port {
+	return []Port{
+		{Name: "text clients", Flag: "--legacy-clients", Addr: clients, TLS: tls, Remedy: remedy},
+		{Name: "text workers", Flag: "--legacy-workers", Addr: workers, TLS: tls, Remedy: remedy},
+	}
+}
+
 // CheckPorts holds ports against the rule: what listens for other machines
 // speaks TLS, unless insecure is set, and then the log has a warning that names
 // the ports. The error is in the words of the command line.

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"strings"
+	"time"
 )
 
 // tokenPrefix begins our tokens, so that people and scanners know one.
@@ -27,6 +28,19 @@ func NewToken() (token, hashLine string) {
 	token = tokenPrefix + base64.RawURLEncoding.EncodeToString(secret[:])
 	h := hashOf(token)
 	return token, hashPrefix + hex.EncodeToString(h[:])
+}
+
+func (r *rules) byToken(now time.Time, token string) (Identity, error) {
+	// How long this takes tells nothing: what is looked up is not the token but its
+	// SHA-256, and the token has too much chance in it to be guessed.
+	t, ok := r.tokens[hashOf(token)]
+	switch {
+	case !ok:
+		return refuse(BadToken, "the token is none that is known here")
+	case !t.expires.IsZero() && !now.Before(t.expires):
+		return refuse(TokenExpired, "the token of %s expired at %s", t.principal.Name, t.expires.UTC().Format(time.RFC3339))
+	}
+	return Identity{t.principal, t.expires}, nil
 }
 
 // parseHash reads a hash line.

@@ -36,11 +36,30 @@ func (s *taskService) about(
 	if err := task.CheckID(id); err != nil {
 		return nil, refuse(err)
 	}
+	if err := s.mayKnow(ctx, id); err != nil {
+		return nil, err
+	}
 	r, err := ask(ctx, id)
 	if err != nil {
 		return nil, failed(ctx, s.log.log, err)
 	}
 	return recordToWire(r), nil
+}
+
+// mayKnow refuses a caller a task that is not its own, as if there were none.
+func (s *taskService) mayKnow(ctx context.Context, id string) error {
+	who := callerOf(ctx)
+	if who == nil || who.principal().Administers() {
+		return nil
+	}
+	r, err := s.kept.Task(ctx, id)
+	if err == nil && !who.sees(r.Owner) {
+		err = dispatch.ErrTaskNotFound
+	}
+	if err != nil {
+		return failed(ctx, s.log.log, err)
+	}
+	return nil
 }
 
 func (s *taskService) GetTask(ctx context.Context, req *pb.GetTaskRequest) (*pb.GetTaskResponse, error) {
@@ -117,6 +136,9 @@ func (s *taskService) ListTasks(ctx context.Context, req *pb.ListTasksRequest) (
 		if err := task.CheckFunction(q.Function); err != nil {
 			return nil, refuse(err)
 		}
+	}
+	if who := callerOf(ctx); who != nil && !who.principal().Administers() {
+		q.Owner = who.owner()
 	}
 	var err error
 	if q.Limit, q.Before, err = page(req.GetPageSize(), req.GetPageToken()); err != nil {

@@ -38,6 +38,9 @@ func (s *taskService) Enqueue(ctx context.Context, req *pb.EnqueueRequest) (*pb.
 		to := &all[i]
 		resp.Results[i] = to
 		t, err := in.task(f)
+		if err == nil {
+			err = admit(ctx, in.now, &t)
+		}
 		if err != nil {
 			to.TaskId, to.Error = f.GetTaskId(), frameError(err)
 			continue

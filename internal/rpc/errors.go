@@ -130,6 +130,7 @@ var table = []struct {
 	{dispatch.ErrTaskNotFound, codes.NotFound, "TASK_NOT_FOUND", 0},
 	{dispatch.ErrNotFinished, codes.FailedPrecondition, "TASK_NOT_FINISHED", 0},
 	{dispatch.ErrWorkerNotFound, codes.NotFound, "WORKER_NOT_FOUND", 0},
+	{dispatch.ErrWorkerIDTaken, codes.PermissionDenied, "WORKER_ID_TAKEN", 0},
 	{dispatch.ErrReplaced, codes.Aborted, "SESSION_REPLACED", 0},
 	{dispatch.ErrSilent, codes.Aborted, "WORKER_SILENT", retryHint},
 	{dispatch.ErrSendBlocked, codes.Aborted, "SEND_BLOCKED", retryHint},

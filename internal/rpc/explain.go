@@ -17,6 +17,9 @@ func (s *taskService) ExplainTask(ctx context.Context, req *pb.ExplainTaskReques
 	if err := task.CheckID(req.GetTaskId()); err != nil {
 		return nil, refuse(err)
 	}
+	if err := s.mayKnow(ctx, req.GetTaskId()); err != nil {
+		return nil, err
+	}
 	x, err := s.kept.ExplainTask(ctx, req.GetTaskId())
 	if err != nil {
 		return nil, failed(ctx, s.log.log, err)

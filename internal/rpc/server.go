@@ -30,6 +30,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	pb "reparto/gen/reparto/v1"
+	"reparto/internal/auth"
 	"reparto/internal/dispatch"
 	"reparto/internal/wire"
 )
@@ -60,6 +61,19 @@ type Options struct {
 	// HandshakeLimit is how long a peer may take from its connection to the end of
 	// its handshake, in the clear too. Default 10 s.
 	HandshakeLimit time.Duration
+	// Auth says who may do what. Default: everybody everything, as nobody in
+	// particular. Whoever gives it runs and closes it.
+	Auth *auth.Directory
+	// PrincipalLimits hold for each principal that the directory gives no other
+	// ones. Default: as many tasks, and bytes, without an outcome as half of what
+	// may wait in all.
+	PrincipalLimits Limits
+	// AddressLimits hold for each address that calls come from: connections,
+	// streams and tasks a second. What the peers of one proxy do comes from one
+	// address. Default: none.
+	AddressLimits Limits
+	// MaxStreams is how many calls one connection may have open. Default 16,384.
+	MaxStreams int
 	// Version is what GetServerInfo tells.
 	Version string
 	// Log gets a line for every call at level debug. Default: none.
@@ -76,6 +90,7 @@ func (o Options) withDefaults(maxPayload int) Options {
 	def(&o.MaxInFlight, 65536)
 	def(&o.MaxOutbox, 256<<20)
 	def(&o.Workers, 1024)
+	def(&o.MaxStreams, 16384)
 	if o.RegisterLimit <= 0 {
 		o.RegisterLimit = 10 * time.Second
 	}
@@ -121,11 +136,13 @@ func panicked(ctx context.Context, log *slog.Logger, p any) error {
 
 // Server serves the three services, health and reflection.
 type Server struct {
-	grpc   *grpc.Server
-	health *health.Server
-	inside Inside
-	events lifecycle
-	polls  polls
+	grpc    *grpc.Server
+	health  *health.Server
+	inside  Inside
+	events  lifecycle
+	polls   polls
+	opt     Options
+	unwatch context.CancelFunc // ends the guard's look-out
 }
 
 // Inside is what the border stands before: a dispatch.Dispatcher, or something
@@ -137,17 +154,23 @@ type Inside interface {
 	Keeper
 	Kept
 	Hand
+	Owners
 	Options() dispatch.Options
 	Drain(ctx context.Context) error
 }
 
-// NewServer returns a Server that does not listen yet.
+// Owners is what the border wants of whoever bounds what one owner has.
+type Owners interface {
+	LimitOwners(usual dispatch.OwnerLimits, named map[string]dispatch.OwnerLimits)
+}
+
+// NewServer returns a Server that does not listen yet; Close must follow.
 func NewServer(inside Inside, o Options) *Server {
 	l := limits{inside.Options()}
 	o = o.withDefaults(l.MaxPayload)
-	s := &Server{inside: inside, health: health.NewServer()}
+	s := &Server{inside: inside, health: health.NewServer(), opt: o, unwatch: func() {}}
 	s.events.draining, s.events.log = make(chan struct{}), o.Log
-	s.grpc = grpc.NewServer(serverOptions(o)...)
+	s.grpc = grpc.NewServer(serverOptions(o, s.admission(l))...)
 	log := newTaskLog(o.Log)
 	pb.RegisterTaskServiceServer(s.grpc, &taskService{
 		tasks: inside, keeper: inside, kept: inside, limits: l, opt: o, log: log, events: &s.events, polls: &s.polls,
@@ -186,9 +209,53 @@ func (s *Server) StoreHealth(ok bool) {
 	s.health.SetServingStatus(enqueueHealth, status)
 }
 
+// admission are the interceptors that decide who comes in, and how much of it.
+func (s *Server) admission(l limits) (a admission) {
+	if s.opt.Auth != nil {
+		g := &guard{who: s.opt.Auth, recheck: recheck, lasting: map[*caller]struct{}{}}
+		a.unary, a.stream = g.interceptors(&s.events)
+		if s.opt.PrincipalLimits.TasksInFlight == 0 {
+			s.opt.PrincipalLimits.TasksInFlight = l.Balance.MaxQueuedTasks / 2
+		}
+		if s.opt.PrincipalLimits.QueuedBytes == 0 {
+			s.opt.PrincipalLimits.QueuedBytes = int64(l.Balance.MaxBytes / 2)
+		}
+		var ctx context.Context
+		ctx, s.unwatch = context.WithCancel(context.Background()) // a Server's own life, to Close
+		s.limitOwners()
+		s.events.streams.Go(func() { g.run(ctx, s.limitOwners) })
+	}
+	if s.opt.Auth != nil || s.opt.AddressLimits != (Limits{}) {
+		q := newQuotas(&s.opt)
+		a.unary, a.stream = append(a.unary, q.unary), append(a.stream, q.stream)
+	}
+	return a
+}
+
+type admission struct {
+	unary  []grpc.UnaryServerInterceptor
+	stream []grpc.StreamServerInterceptor
+}
+
+// recheck is how often calls that last are looked at again.
+const recheck = 250 * time.Millisecond
+
+// limitOwners tells the inside what each principal may have without an outcome.
+func (s *Server) limitOwners() {
+	bounds := func(l Limits) dispatch.OwnerLimits {
+		return dispatch.OwnerLimits{Tasks: l.TasksInFlight, Bytes: int(l.QueuedBytes)}
+	}
+	q := quotas{principal: s.opt.PrincipalLimits}
+	named := map[string]dispatch.OwnerLimits{}
+	for name, p := range s.opt.Auth.Principals() {
+		named[name] = bounds(q.limitsOf(p))
+	}
+	s.inside.LimitOwners(bounds(s.opt.PrincipalLimits), named)
+}
+
 // serverOptions are set for many small messages; docs/benchmarks.md has what
 // each is worth.
-func serverOptions(o Options) []grpc.ServerOption {
+func serverOptions(o Options, a admission) []grpc.ServerOption {
 	onPanic := recovery.WithRecoveryHandlerContext(func(ctx context.Context, p any) error {
 		return panicked(ctx, o.Log, p)
 	})
@@ -201,6 +268,7 @@ func serverOptions(o Options) []grpc.ServerOption {
 		grpc.StaticStreamWindowSize(1 << 20),
 		grpc.StaticConnWindowSize(1 << 20),
 		grpc.NumStreamWorkers(uint32(o.Workers)),
+		grpc.MaxConcurrentStreams(uint32(o.MaxStreams)),
 		grpc.ConnectionTimeout(o.HandshakeLimit),
 		grpc.WaitForHandlers(true), // so that Close leaves nobody behind
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 20 * time.Second}),
@@ -218,12 +286,20 @@ func serverOptions(o Options) []grpc.ServerOption {
 		stream = append(stream, logging.StreamServerInterceptor(calls, events))
 		options = append(options, grpc.StatsHandler(connStats{}))
 	}
+	unary, stream = append(unary, a.unary...), append(stream, a.stream...)
 	return append(options, grpc.ChainUnaryInterceptor(unary...), grpc.ChainStreamInterceptor(stream...))
 }
 
 // Serve accepts connections until Close; it may be called for several listeners,
 // each in its own goroutine. It returns nil after Close.
-func (s *Server) Serve(l net.Listener) error { return s.grpc.Serve(l) }
+func (s *Server) Serve(l net.Listener) error {
+	if most := s.opt.AddressLimits.Connections; most > 0 {
+		l = newPerAddress(l, most, func(address string, most int) {
+			s.opt.Log.Debug("connection refused: its address has too many", "address", address, "limit", most)
+		})
+	}
+	return s.grpc.Serve(l)
+}
 
 // Drain makes health say NOT_SERVING, refuses new tasks and workers with
 // DRAINING, tells workers to finish and dial again, and returns once nothing
@@ -263,6 +339,7 @@ func (s *Server) Close() {
 	s.events.once.Do(func() { close(s.events.draining) })
 	s.health.Shutdown()
 	s.grpc.Stop()
+	s.unwatch()
 	s.events.streams.Wait()
 }
 

@@ -17,6 +17,8 @@ import (
 type clientStream struct {
 	s      *taskService
 	stream pb.TaskService_SubmitStreamServer
+	who    *caller
+	quotas *callQuotas
 	ready  chan struct{} // tells the writer that there may be something to do
 	room   chan struct{} // tells the reader that there may be room
 	slow   chan struct{} // holds a token when the client let too much pile up
@@ -54,7 +56,7 @@ func (a *answer) size() int {
 
 func (s *taskService) SubmitStream(stream pb.TaskService_SubmitStreamServer) error {
 	c := &clientStream{
-		s: s, stream: stream, flights: flights{places: map[uint64]uint32{}},
+		s: s, stream: stream, who: callerOf(stream.Context()), quotas: quotasOf(stream.Context()), flights: flights{places: map[uint64]uint32{}},
 		ready: make(chan struct{}, 1), room: make(chan struct{}, 1), slow: make(chan struct{}, 1),
 	}
 	read, wrote := make(chan error, 1), make(chan error, 1)
@@ -175,17 +177,26 @@ func (c *clientStream) waitForRoom() error {
 // submit hands over a frame's tasks. An error ends the stream.
 func (c *clientStream) submit(tasks []*pb.StreamTask, batch []dispatch.Submission) ([]dispatch.Submission, error) {
 	now := time.Now()
+	owner := c.who.owner()
+	granted, refused := c.quotas.take(now, len(tasks))
 	c.mu.Lock()
-	for _, f := range tasks {
+	for i, f := range tasks {
 		if _, used := c.flights.places[f.GetNumber()]; used {
 			c.mu.Unlock()
 			return batch, invalid("number", fmt.Sprintf("%d is borne by a task in flight; take another", f.GetNumber()))
 		}
 		t, err := c.s.limits.task(now, f, f.Text, millis(f.GetTimeoutMs()), millis(f.GetAttemptTimeoutMs()))
+		if err == nil {
+			err = c.who.maySubmit(t.Function)
+		}
+		if err == nil && i >= granted {
+			err = refused
+		}
 		if err != nil {
 			c.put(answer{number: f.GetNumber(), id: f.GetTaskId(), err: err})
 			continue
 		}
+		t.Owner = owner
 		batch = append(batch, dispatch.Submission{Number: uint64(c.flights.depart(f.GetNumber(), f.Text != nil)), Task: t})
 	}
 	c.mu.Unlock()

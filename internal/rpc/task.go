@@ -71,6 +71,9 @@ func (s *taskService) Submit(ctx context.Context, req *pb.SubmitRequest) (*pb.Su
 			t.Deadline = latest
 		}
 	}
+	if err := admit(ctx, now, &t); err != nil {
+		return nil, err
+	}
 	s.log.received(ctx, &t)
 	c := calls.Get().(*call)
 	c.batch[0] = dispatch.Submission{Task: t}
@@ -95,6 +98,17 @@ func (s *taskService) Submit(ctx context.Context, req *pb.SubmitRequest) (*pb.Su
 	}
 	s.log.sent(c.id)
 	return submitResponse(c.id, &c.o, req.Text != nil), nil
+}
+
+// admit makes a task its caller's, if that may submit it now.
+func admit(ctx context.Context, now time.Time, t *task.Task) error {
+	who := callerOf(ctx)
+	if err := who.maySubmit(t.Function); err != nil {
+		return err
+	}
+	t.Owner = who.owner()
+	_, err := quotasOf(ctx).take(now, 1)
+	return err
 }
 
 func (c *call) release() {

@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"google.golang.org/grpc/peer"
 
 	pb "reparto/gen/reparto/v1"
+	"reparto/internal/auth"
 	"reparto/internal/dispatch"
 )
 
@@ -91,11 +93,24 @@ func (s *workService) register(stream pb.WorkerService_WorkServer) (*dispatch.Se
 		address = p.Addr.String()
 	}
 	s.log.worker(stream.Context(), address)
-	ses, err := s.workers.Attach(registrationFromWire(r, address))
+	reg := registrationFromWire(r, address)
+	if err := mayRegister(stream.Context(), &reg); err != nil {
+		return nil, err
+	}
+	ses, err := s.workers.Attach(reg)
 	if err != nil {
 		return nil, refuse(err)
 	}
 	return ses, nil
+}
+
+// mayRegister makes a registration its caller's, if that may serve all that it
+// offers; the stream ends when it no longer may.
+func mayRegister(ctx context.Context, r *dispatch.Registration) error {
+	who := callerOf(ctx)
+	r.Principal = who.owner()
+	functions := r.Functions
+	return who.require(func(p *auth.Principal) error { return mayWork(p, functions) })
 }
 
 // read takes the worker's frames until it closes its side (io.EOF) or breaks

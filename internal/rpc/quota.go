@@ -1,0 +1,335 @@
+package rpc
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/peer"
+
+	"reparto/internal/auth"
+)
+
+// Limits bound what one principal, or one address, may do. 0 means no bound.
+type Limits = auth.Limits
+
+// quotas keep principals and addresses within their limits.
+type quotas struct {
+	principal, address Limits
+
+	mu sync.Mutex
+	by map[quotaKey]*quota
+}
+
+// quotaKey is whose quota it is: one of the two is set.
+type quotaKey struct {
+	principal string
+	address   netip.Addr
+}
+
+// String names it in errors.
+func (k quotaKey) String() string {
+	if k.principal != "" {
+		return "principal " + k.principal
+	}
+	return "address " + k.address.String()
+}
+
+// quota is what one of them has open, and how fast it was.
+type quota struct {
+	key     quotaKey
+	users   int // calls that hold it
+	streams int
+	conns   map[string]int // calls, by the peer's address and port
+	rate    *rate.Limiter  // nil without a limit
+	touched time.Time
+}
+
+func newQuotas(o *Options) *quotas {
+	return &quotas{principal: o.PrincipalLimits, address: o.AddressLimits, by: map[quotaKey]*quota{}}
+}
+
+// limitsOf are what a principal's own limits leave to the usual ones.
+func (q *quotas) limitsOf(p *auth.Principal) Limits {
+	l, own := q.principal, p.Limits
+	set := func(to *int, v int) {
+		if v != 0 {
+			*to = v
+		}
+	}
+	set(&l.Connections, own.Connections)
+	set(&l.Streams, own.Streams)
+	set(&l.TasksInFlight, own.TasksInFlight)
+	if own.TasksPerSecond != 0 {
+		l.TasksPerSecond, l.Burst = own.TasksPerSecond, own.Burst
+	}
+	if own.QueuedBytes != 0 {
+		l.QueuedBytes = own.QueuedBytes
+	}
+	return l
+}
+
+// share is what one call has of a quota, with the limits that hold for it.
+type share struct {
+	*quota
+	limits Limits
+}
+
+// callQuotas are those that a call counts against: its principal's and its
+// address's, as far as they have limits.
+type callQuotas struct {
+	all    *quotas
+	shares [2]share
+	n      int
+}
+
+type quotaKeyOf struct{}
+
+func quotasOf(ctx context.Context) *callQuotas {
+	q, _ := ctx.Value(quotaKeyOf{}).(*callQuotas)
+	return q
+}
+
+// enter counts a call, and as a stream if it is one; leave must follow.
+func (q *quotas) enter(ctx context.Context, stream bool) (*callQuotas, error) {
+	held := &callQuotas{all: q}
+	remote := ""
+	if p, ok := peer.FromContext(ctx); ok {
+		remote = p.Addr.String()
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if c := callerOf(ctx); c != nil {
+		if err := q.join(held, quotaKey{principal: c.owner()}, q.limitsOf(c.principal()), remote, stream); err != nil {
+			return nil, err
+		}
+	}
+	if a, err := netip.ParseAddrPort(remote); err == nil && q.address != (Limits{}) {
+		if err := q.join(held, quotaKey{address: a.Addr().Unmap()}, q.address, remote, stream); err != nil {
+			q.part(held, remote, stream)
+			return nil, err
+		}
+	}
+	return held, nil
+}
+
+// join adds a call to a quota. The caller holds q.mu.
+func (q *quotas) join(held *callQuotas, key quotaKey, l Limits, remote string, stream bool) error {
+	if l == (Limits{}) {
+		return nil
+	}
+	u := q.by[key]
+	if u == nil {
+		u = &quota{key: key, conns: map[string]int{}}
+	}
+	switch {
+	case l.Connections > 0 && u.conns[remote] == 0 && len(u.conns) >= l.Connections:
+		return overLimit(key, "CONNECTION_LIMIT", "connections at a time", l.Connections)
+	case stream && l.Streams > 0 && u.streams >= l.Streams:
+		return overLimit(key, "STREAM_LIMIT", "streams at a time", l.Streams)
+	}
+	if len(q.by) >= manyQuotas && q.by[key] == nil {
+		q.forget()
+	}
+	q.by[key] = u
+	u.pace(l)
+	u.users++
+	u.conns[remote]++
+	if stream {
+		u.streams++
+	}
+	held.shares[held.n] = share{u, l}
+	held.n++
+	return nil
+}
+
+// manyQuotas is how many there may be before those are forgotten that nobody uses.
+const manyQuotas = 1024
+
+// forget drops what nobody has used for a time in which any rate has recovered
+// that matters. The caller holds q.mu.
+func (q *quotas) forget() {
+	before := time.Now().Add(-time.Minute)
+	for key, u := range q.by {
+		if u.users == 0 && u.touched.Before(before) {
+			delete(q.by, key)
+		}
+	}
+}
+
+// pace puts a rate in force.
+func (u *quota) pace(l Limits) {
+	if l.TasksPerSecond <= 0 {
+		u.rate = nil
+		return
+	}
+	burst := l.Burst
+	if burst <= 0 {
+		burst = max(int(l.TasksPerSecond), 1)
+	}
+	switch {
+	case u.rate == nil:
+		u.rate = rate.NewLimiter(rate.Limit(l.TasksPerSecond), burst)
+	case u.rate.Limit() != rate.Limit(l.TasksPerSecond) || u.rate.Burst() != burst:
+		u.rate.SetLimit(rate.Limit(l.TasksPerSecond))
+		u.rate.SetBurst(burst)
+	}
+}
+
+func (q *quotas) leave(held *callQuotas, remote string, stream bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.part(held, remote, stream)
+}
+
+// part takes a call out of its quotas. The caller holds q.mu.
+func (q *quotas) part(held *callQuotas, remote string, stream bool) {
+	for _, s := range held.shares[:held.n] {
+		s.users--
+		s.touched = time.Now()
+		if s.conns[remote]--; s.conns[remote] == 0 {
+			delete(s.conns, remote)
+		}
+		if stream {
+			s.streams--
+		}
+		if s.users == 0 && s.rate == nil {
+			delete(q.by, s.key)
+		}
+	}
+}
+
+// take asks for n tasks. It returns how many may come now, and of the others, why
+// not and when.
+func (h *callQuotas) take(now time.Time, n int) (granted int, refused error) {
+	if h == nil {
+		return n, nil
+	}
+	for _, s := range h.shares[:h.n] {
+		if s.rate == nil {
+			continue
+		}
+		k := min(n, int(s.rate.TokensAt(now)))
+		if k <= 0 || !s.rate.AllowN(now, k) {
+			k = 0
+		}
+		if k < n {
+			wait := time.Duration(float64(time.Second) / float64(s.rate.Limit()))
+			refused = &refusal{
+				code: codes.ResourceExhausted, reason: "RATE_LIMIT", retryAfter: max(wait, time.Millisecond),
+				message: fmt.Sprintf("%s brings more than its %g tasks a second; slow down, or ask for more", s.key, s.limits.TasksPerSecond),
+			}
+			n = k
+		}
+	}
+	return n, refused
+}
+
+func overLimit(key quotaKey, reason, what string, most int) error {
+	return &refusal{
+		code: codes.ResourceExhausted, reason: reason, retryAfter: retryHint,
+		message: fmt.Sprintf("%s may have %d %s; close some, or ask for more", key, most, what),
+	}
+}
+
+// unary and stream are the quotas' interceptors; they come after the guard's.
+func (q *quotas) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	if openToAll(info.FullMethod) {
+		return handler(ctx, req)
+	}
+	held, err := q.enter(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	defer q.leave(held, remoteOf(ctx), false)
+	return handler(context.WithValue(ctx, quotaKeyOf{}, held), req)
+}
+
+func (q *quotas) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	held, err := q.enter(ss.Context(), true)
+	if err != nil {
+		return err
+	}
+	defer q.leave(held, remoteOf(ss.Context()), true)
+	return handler(srv, quotaStream{ss, context.WithValue(ss.Context(), quotaKeyOf{}, held)})
+}
+
+type quotaStream struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+func (s quotaStream) Context() context.Context { return s.ctx }
+
+func remoteOf(ctx context.Context) string {
+	if p, ok := peer.FromContext(ctx); ok {
+		return p.Addr.String()
+	}
+	return ""
+}
+
+// perAddress refuses connections of an address that has too many.
+type perAddress struct {
+	net.Listener
+	most    int
+	refused func(address string, most int)
+
+	mu   sync.Mutex
+	open map[netip.Addr]int
+}
+
+func newPerAddress(l net.Listener, most int, refused func(string, int)) net.Listener {
+	return &perAddress{Listener: l, most: most, refused: refused, open: map[netip.Addr]int{}}
+}
+
+// Accept returns the next connection that is within the limit, and closes those
+// that are not.
+func (l *perAddress) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		a, err := netip.ParseAddrPort(conn.RemoteAddr().String())
+		if err != nil {
+			return conn, nil // not of the network
+		}
+		address := a.Addr().Unmap()
+		l.mu.Lock()
+		full := l.open[address] >= l.most
+		if !full {
+			l.open[address]++
+		}
+		l.mu.Unlock()
+		if !full {
+			return &countedConn{Conn: conn, done: func() { l.closed(address) }}, nil
+		}
+		_ = conn.Close() // nothing was said on it
+		l.refused(address.String(), l.most)
+	}
+}
+
+func (l *perAddress) closed(address netip.Addr) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.open[address]--; l.open[address] == 0 {
+		delete(l.open, address)
+	}
+}
+
+type countedConn struct {
+	net.Conn
+	once sync.Once
+	done func()
+}
+
+func (c *countedConn) Close() error {
+	c.once.Do(c.done)
+	return c.Conn.Close()
+}

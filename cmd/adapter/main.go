@@ -124,8 +124,11 @@ func (f *flags) serve(ctx context.Context, stdout, stderr io.Writer) error {
 		}
 		return err
 	}
-	ports := secure.TextPorts(a.ClientAddr(), a.WorkerAddr(), tls != nil, "--legacy-tls-cert and --legacy-tls-key")
-	if err := secure.CheckPorts(ports, f.balancer.Insecure, log); err != nil {
+	port := secure.Port{TLS: tls != nil, Remedy: "--legacy-tls-cert and --legacy-tls-key"}
+	if err := secure.CheckPorts([]secure.Port{
+		port.At("text clients", "--legacy-clients", f.legacy.ClientAddress, a.ClientAddr()),
+		port.At("text workers", "--legacy-workers", f.legacy.WorkerAddress, a.WorkerAddr()),
+	}, f.balancer.Insecure, log); err != nil {
 		return errors.Join(cli.Exit(cli.Usage, err), a.Close())
 	}
 	conn, err := f.balancer.Dial(log)

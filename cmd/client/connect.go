@@ -56,8 +56,10 @@ func connect(ctx context.Context, balancer *cli.Peer, within time.Duration) (*gr
 // dialError is what went wrong, without the layers that gRPC wraps it in.
 func dialError(err error) error {
 	text := status.Convert(err).Message()
-	if _, inner, ok := strings.Cut(text, "Error while dialing: "); ok {
-		text = strings.TrimSuffix(inner, `"`)
+	for _, layer := range []string{"Error while dialing: ", "error reading server preface: "} {
+		if _, inner, ok := strings.Cut(text, layer); ok {
+			return errors.New(strings.TrimSuffix(inner, `"`))
+		}
 	}
 	return errors.New(text)
 }

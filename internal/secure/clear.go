@@ -11,20 +11,20 @@ import (
 type Port struct {
 	// Name and Flag say which one it is, such as "gRPC" and "--grpc".
 	Name, Flag string
-	// Addr is what is bound, so that no name has to be looked up.
-	Addr net.Addr
+	// Address is what was asked for, and Addr what is bound, so that no name has to
+	// be looked up.
+	Address string
+	Addr    net.Addr
 	// TLS says that it speaks TLS.
 	TLS bool
 	// Remedy are the flags that would make it speak TLS.
 	Remedy string
 }
 
-// TextPorts are the ports of the text protocol; nil is one that is off.
-func TextPorts(clients, workers net.Addr, tls bool, remedy string) []Port {
-	return []Port{
-		{Name: "text clients", Flag: "--legacy-clients", Addr: clients, TLS: tls, Remedy: remedy},
-		{Name: "text workers", Flag: "--legacy-workers", Addr: workers, TLS: tls, Remedy: remedy},
-	}
+// At is p at another place; a nil addr is a port that is off.
+func (p Port) At(name, flag, address string, addr net.Addr) Port {
+	p.Name, p.Flag, p.Address, p.Addr = name, flag, address, addr
+	return p
 }
 
 // CheckPorts holds ports against the rule: what listens for other machines
@@ -36,7 +36,7 @@ func CheckPorts(ports []Port, insecure bool, log *slog.Logger) error {
 		if p.TLS || p.Addr == nil || isLoopback(p.Addr) {
 			continue
 		}
-		open = append(open, fmt.Sprintf("%s %s (%s)", p.Flag, p.Addr, p.Name))
+		open = append(open, p.String())
 		if len(remedies) == 0 || remedies[len(remedies)-1] != p.Remedy {
 			remedies = append(remedies, p.Remedy)
 		}
@@ -48,8 +48,17 @@ func CheckPorts(ports []Port, insecure bool, log *slog.Logger) error {
 		log.Warn("listening without TLS where other machines can connect: whoever is between can read and change what passes", "ports", strings.Join(open, ", "))
 		return nil
 	}
-	return fmt.Errorf("%s: that is not loopback, and whoever is between could read and change what passes: give %s; or listen on localhost; or allow it with --insecure",
+	return fmt.Errorf("%s: other machines can connect there, and without TLS whoever is between can read and change what passes: give %s; or listen on localhost; or allow it with --insecure",
 		strings.Join(open, ", "), strings.Join(remedies, "; "))
+}
+
+// String tells people which port it is.
+func (p Port) String() string {
+	host, _, err := net.SplitHostPort(p.Address)
+	if err != nil || host == "" || net.ParseIP(host) != nil {
+		return fmt.Sprintf("%s %s (%s)", p.Flag, p.Address, p.Name)
+	}
+	return fmt.Sprintf("%s %s (%s, which is %v)", p.Flag, p.Address, p.Name, p.Addr)
 }
 
 // isLoopback says that no other machine reaches the address.

@@ -175,7 +175,7 @@ func readPool(name string) (*x509.CertPool, int, error) {
 // announce logs what has come into force.
 func (f *files) announce(old, next *contents) {
 	if c := next.cert; c != nil && (old.cert == nil || !bytes.Equal(c.Leaf.Raw, old.cert.Leaf.Raw)) {
-		log := f.log.With("file", f.cert, "subject", c.Leaf.Subject.String(), "serial", c.Leaf.SerialNumber.Text(16),
+		log := f.log.With("file", f.cert, "subject", c.Leaf.Subject.String(), "serial", fmt.Sprintf("%X", c.Leaf.SerialNumber.Bytes()),
 			"names", namesOf(c.Leaf), "until", c.Leaf.NotAfter.UTC())
 		switch now := time.Now(); {
 		case now.After(c.Leaf.NotAfter):

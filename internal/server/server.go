@@ -110,11 +110,16 @@ func Listen(o Options) (*Server, error) {
 
 // ports are those that are bound.
 func (s *Server) ports() []secure.Port {
-	ports := []secure.Port{{Name: "gRPC", Flag: "--grpc", Addr: s.listener.Addr(), TLS: s.o.TLS != nil, Remedy: "--tls-cert and --tls-key"}}
-	if s.legacy != nil {
-		ports = append(ports, secure.TextPorts(s.legacy.ClientAddr(), s.legacy.WorkerAddr(), s.o.Legacy.TLS != nil, "--legacy-tls (with --tls-cert and --tls-key)")...)
+	ports := []secure.Port{{
+		Name: "gRPC", Flag: "--grpc", Address: s.o.Address, Addr: s.listener.Addr(), TLS: s.o.TLS != nil, Remedy: "--tls-cert and --tls-key",
+	}}
+	if s.legacy == nil {
+		return ports
 	}
-	return ports
+	text := secure.Port{TLS: s.o.Legacy.TLS != nil, Remedy: "--legacy-tls (with --tls-cert and --tls-key)"}
+	return append(ports,
+		text.At("text clients", "--legacy-clients", s.o.Legacy.ClientAddress, s.legacy.ClientAddr()),
+		text.At("text workers", "--legacy-workers", s.o.Legacy.WorkerAddress, s.legacy.WorkerAddr()))
 }
 
 // open opens the store and starts the dispatcher and the border before it.

@@ -13,10 +13,12 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"reparto/internal/classic"
 	"reparto/internal/cli"
 	"reparto/internal/secure"
+	"reparto/internal/rpc"
 	"reparto/internal/server"
 )
 
@@ -97,6 +99,8 @@ func addFlags(cmd *cobra.Command, o *server.Options, tls *secure.Options) *cli.L
 	o.Legacy.AddFlags(f)
 	f.BoolVar(&o.LegacyTLS, "legacy-tls", false, "the text ports speak TLS too, with the same certificate and CA")
 	f.DurationVar(&o.Legacy.TaskTimeout, "legacy-timeout", 24*time.Hour, "how long a text client's task may take in all, up to 24h")
+	f.StringVar(&o.Auth, "auth", "", "file that says who may do what (YAML, see docs/auth.md); read again when it changes; without it everybody may do everything")
+	f.StringVar(&o.LegacyPrincipal, "legacy-principal", "text", "with --auth: the principal that the text ports act for")
 	f.DurationVar(&o.DrainTimeout, "drain-timeout", 30*time.Second, "how long running tasks may go on when asked to stop")
 
 	d := &o.Dispatch
@@ -127,5 +131,22 @@ func addFlags(cmd *cobra.Command, o *server.Options, tls *secure.Options) *cli.L
 	f.IntVar(&b.MaxKeptBytes, "max-kept-bytes", 64<<20, "bytes of the outcomes that are kept")
 	f.IntVar(&o.RPC.MaxInFlight, "max-in-flight", 65536, "tasks without an outcome on one client stream")
 	f.IntVar(&o.RPC.MaxOutbox, "max-outbox", 256<<20, "bytes of outcomes that may wait for a client that reads slowly")
+	addLimits(f, &o.RPC)
 	return cli.AddLogFlags(f, slog.LevelInfo)
+}
+
+// addLimits binds what one principal and one address may do. 0 is no bound.
+func addLimits(f *pflag.FlagSet, o *rpc.Options) {
+	p, a := &o.PrincipalLimits, &o.AddressLimits
+	f.IntVar(&p.TasksInFlight, "principal-tasks", 0, "with --auth: tasks without an outcome that a principal may have; 0 is half of --max-queued-tasks")
+	f.Int64Var(&p.QueuedBytes, "principal-bytes", 0, "with --auth: bytes in them; 0 is half of --max-bytes")
+	f.Float64Var(&p.TasksPerSecond, "principal-rate", 0, "with --auth: tasks a second that a principal may bring; 0 is no limit")
+	f.IntVar(&p.Burst, "principal-burst", 0, "tasks that it may bring at once; 0 is a second's worth")
+	f.IntVar(&p.Streams, "principal-streams", 0, "with --auth: streams that a principal may have open; 0 is no limit")
+	f.IntVar(&p.Connections, "principal-connections", 0, "with --auth: connections that a principal may call on at a time; 0 is no limit")
+	f.IntVar(&a.Connections, "address-connections", 0, "connections from one address; 0 is no limit (all peers of a proxy have one address)")
+	f.IntVar(&a.Streams, "address-streams", 0, "streams from one address; 0 is no limit")
+	f.Float64Var(&a.TasksPerSecond, "address-rate", 0, "tasks a second from one address; 0 is no limit")
+	f.IntVar(&a.Burst, "address-burst", 0, "tasks that one address may bring at once; 0 is a second's worth")
+	f.IntVar(&o.MaxStreams, "max-streams", 16384, "calls that one connection may have open")
 }

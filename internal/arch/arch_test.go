@@ -56,7 +56,7 @@ var rules = []rule{
 		"the gRPC border decides nothing, so it does not know the core"},
 	{"internal/legacy", []string{"client", "worker"}, []string{"reparto/gen/..."},
 		"the text adapter is a gRPC client like any other"},
-	{"internal/server", []string{"internal/dispatch", "internal/rpc", "internal/legacy", "internal/secure", "internal/store/file", "internal/store/memory", "internal/wire"}, []string{"reparto/gen/...", "os"},
+	{"internal/server", []string{"internal/auth", "internal/dispatch", "internal/rpc", "internal/legacy", "internal/secure", "internal/store/file", "internal/store/memory", "internal/wire"}, []string{"reparto/gen/...", "os"},
 		"it only puts a balancer together"},
 	{"internal/auth", nil, grpcAndGen,
 		"who is allowed what, known by file alone"},

@@ -19,21 +19,14 @@ import (
 	"reparto/internal/auth"
 )
 
-// Local is what a connection within the process shows of itself: that it acts for
-// a principal.
-type Local struct {
-	credentials.CommonAuthInfo
-	Principal string
-}
-
-// AuthType implements credentials.AuthInfo.
-func (Local) AuthType() string { return "local" }
-
 // guard lets in whom the directory knows, to what it may do, and ends calls that
 // last when that changes. A guard without a directory lets everybody do
 // everything, as nobody in particular.
 type guard struct {
 	who *auth.Directory
+	// local is the principal of connections within the process; empty: they show
+	// who they are like all others.
+	local string
 	// recheck is how often it is looked whether what a caller has shown is still
 	// good.
 	recheck time.Duration
@@ -183,7 +176,7 @@ func (g *guard) authenticate(ctx context.Context) (context.Context, error) {
 	if openToAll(method) {
 		return ctx, nil
 	}
-	c := &caller{shown: shown(ctx), lost: make(chan struct{})}
+	c := &caller{shown: g.shown(ctx), lost: make(chan struct{})}
 	who, err := g.who.Identify(ctx, c.shown)
 	if err != nil {
 		return nil, unauthenticated(err)
@@ -200,21 +193,19 @@ func (g *guard) authenticate(ctx context.Context) (context.Context, error) {
 }
 
 // shown are the credentials that came with a call.
-func shown(ctx context.Context) (c auth.Credentials) {
+func (g *guard) shown(ctx context.Context) (c auth.Credentials) {
+	p, ok := peer.FromContext(ctx)
+	if ok && g.local != "" && p.Addr.Network() == "bufconn" {
+		return auth.Credentials{Local: g.local}
+	}
 	if token, err := authmw.AuthFromMD(ctx, "bearer"); err == nil {
 		c.Token = token
 	}
-	p, ok := peer.FromContext(ctx)
 	if !ok {
 		return c
 	}
-	switch info := p.AuthInfo.(type) {
-	case Local:
-		c.Local = info.Principal
-	case credentials.TLSInfo:
-		if chains := info.State.VerifiedChains; len(chains) > 0 {
-			c.Certificate = chains[0][0]
-		}
+	if info, secure := p.AuthInfo.(credentials.TLSInfo); secure && len(info.State.VerifiedChains) > 0 {
+		c.Certificate = info.State.VerifiedChains[0][0]
 	}
 	return c
 }

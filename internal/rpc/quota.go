@@ -16,7 +16,8 @@ import (
 	"reparto/internal/auth"
 )
 
-// Limits bound what one principal, or one address, may do. 0 means no bound.
+// Limits bound what one principal, or one address, may do. 0 means no bound. Of an
+// address, tasks in flight and bytes are not counted.
 type Limits = auth.Limits
 
 // quotas keep principals and addresses within their limits.

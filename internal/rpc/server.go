@@ -64,6 +64,9 @@ type Options struct {
 	// Auth says who may do what. Default: everybody everything, as nobody in
 	// particular. Whoever gives it runs and closes it.
 	Auth *auth.Directory
+	// LocalPrincipal is who calls over a connection within the process (bufconn).
+	// Default: nobody; such a caller shows who it is like any other.
+	LocalPrincipal string
 	// PrincipalLimits hold for each principal that the directory gives no other
 	// ones. Default: as many tasks, and bytes, without an outcome as half of what
 	// may wait in all.
@@ -212,7 +215,7 @@ func (s *Server) StoreHealth(ok bool) {
 // admission are the interceptors that decide who comes in, and how much of it.
 func (s *Server) admission(l limits) (a admission) {
 	if s.opt.Auth != nil {
-		g := &guard{who: s.opt.Auth, recheck: recheck, lasting: map[*caller]struct{}{}}
+		g := &guard{who: s.opt.Auth, local: s.opt.LocalPrincipal, recheck: recheck, lasting: map[*caller]struct{}{}}
 		a.unary, a.stream = g.interceptors(&s.events)
 		if s.opt.PrincipalLimits.TasksInFlight == 0 {
 			s.opt.PrincipalLimits.TasksInFlight = l.Balance.MaxQueuedTasks / 2

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/experimental"
 	"google.golang.org/grpc/test/bufconn"
 
+	"reparto/internal/auth"
 	"reparto/internal/dispatch"
 	"reparto/internal/legacy"
 	"reparto/internal/rpc"
@@ -44,6 +45,11 @@ type Options struct {
 	// TLS makes gRPC speak it, and with LegacyTLS the text ports. Default: none.
 	TLS       *secure.Server
 	LegacyTLS bool
+	// Auth is a file that says who may do what; see internal/auth. Default: everybody
+	// may do everything.
+	Auth string
+	// LegacyPrincipal is who the text ports act for. Default "text".
+	LegacyPrincipal string
 	// HandshakeLimit is how long a peer may take for a handshake, TLS or not.
 	// Default 10 s.
 	HandshakeLimit time.Duration
@@ -63,6 +69,7 @@ type Server struct {
 	o        Options
 	dispatch *dispatch.Dispatcher
 	rpc      *rpc.Server
+	auth     *auth.Directory // nil where everybody may do everything
 	listener net.Listener
 	legacy   *legacy.Adapter // nil when off
 	// closeStore lets go of the store, after the dispatcher.
@@ -90,7 +97,10 @@ func Listen(o Options) (*Server, error) {
 		o.Legacy.TLS = o.TLS.Config()
 	}
 	s := &Server{o: o}
-	var err error
+	err := s.openAuth()
+	if err != nil {
+		return nil, err
+	}
 	if s.listener, err = net.Listen("tcp", o.Address); err != nil {
 		return nil, fmt.Errorf("gRPC: %w", err)
 	}
@@ -121,6 +131,27 @@ func (s *Server) ports() []secure.Port {
 		text.At("text clients", "--legacy-clients", s.o.Legacy.ClientAddress, s.legacy.ClientAddr()),
 		text.At("text workers", "--legacy-workers", s.o.Legacy.WorkerAddress, s.legacy.WorkerAddr()))
 }
+
+// openAuth reads who may do what.
+func (s *Server) openAuth() (err error) {
+	if s.o.Auth == "" {
+		return nil
+	}
+	s.auth, err = auth.Open(s.o.Auth, auth.Options{Interval: authInterval, Log: s.o.Log})
+	if err != nil {
+		return err
+	}
+	name := cmp.Or(s.o.LegacyPrincipal, "text")
+	s.o.RPC.Auth, s.o.RPC.LocalPrincipal = s.auth, name
+	if (s.o.Legacy.ClientAddress != "" || s.o.Legacy.WorkerAddress != "") && s.auth.Principal(name) == nil {
+		s.o.Log.Warn("the principal of the text ports is not in the file: whoever speaks text is refused", "principal", name, "file", s.o.Auth)
+	}
+	return nil
+}
+
+// authInterval is how often the file is looked at: often enough that what it takes
+// back is taken back within a second.
+const authInterval = 200 * time.Millisecond
 
 // open opens the store and starts the dispatcher and the border before it.
 func (s *Server) open() (err error) {
@@ -192,9 +223,15 @@ func (s *Server) Run(ctx context.Context) error {
 		})
 	}
 	serve(s.listener)
+	if s.auth != nil {
+		serving.Go(func() { _ = s.auth.Run(outlive) }) // ends with outlive, and has no other error
+	}
 	legacyDone, err := s.runLegacy(ctx, serve, failed)
 	if err != nil {
-		return errors.Join(err, s.Close())
+		err = errors.Join(err, s.Close())
+		cut()
+		serving.Wait()
+		return err
 	}
 	select {
 	case <-ctx.Done():
@@ -210,6 +247,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.dispatch.Close()
 	s.rpc.Close()
 	legacyDone()
+	cut()
 	serving.Wait()
 	err = errors.Join(err, s.endStore())
 	s.o.Log.Info("stopped")

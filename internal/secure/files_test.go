@@ -37,6 +37,16 @@ func (r *record) String() string {
 	return r.b.String()
 }
 
+// waitFor waits until the log has the text: whoever caused it is told before.
+func (r *record) waitFor(t *testing.T, text string) {
+	t.Helper()
+	for end := time.Now().Add(patience); !strings.Contains(r.String(), text); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("no %q in the log:\n%s", text, r)
+		}
+	}
+}
+
 func (r *record) logger() *slog.Logger { return slog.New(slog.NewTextHandler(r, nil)) }
 
 func TestFilesAreReadAgainWhenTheyChange(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -95,6 +96,7 @@ type Directory struct {
 
 	state  atomic.Pointer[state] // in force
 	flight singleflight.Group    // fetches, by URL
+	client *http.Client          // fetches keys
 
 	mu      sync.Mutex          // of whoever replaces the state
 	fetches map[string]*fetched // by URL; none is forgotten
@@ -115,7 +117,7 @@ func Open(path string, o Options) (*Directory, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	d := &Directory{path: path, opt: o, fetches: map[string]*fetched{}}
+	d := &Directory{path: path, opt: o, client: newClient(), fetches: map[string]*fetched{}}
 	r, seen, err := read(path)
 	if err != nil {
 		return nil, err

@@ -69,7 +69,7 @@ func (d *Directory) fetchOnce(ctx context.Context, url string, now time.Time) er
 
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
-	keys, err := get(ctx, url)
+	keys, err := d.get(ctx, url)
 
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -127,29 +127,28 @@ func (d *Directory) due(now time.Time) []string {
 	return urls
 }
 
-// fetcher keeps no connection: it is used every few minutes.
-var fetcher = &http.Client{
-	Transport: transport(),
-	CheckRedirect: func(r *http.Request, via []*http.Request) error {
-		if len(via) > 3 {
-			return errors.New("redirected too often")
-		}
-		return checkKeysURL(r.URL.String())
-	},
+// newClient keeps no connection: it is used every few minutes.
+func newClient() *http.Client {
+	return &http.Client{
+		Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true},
+		CheckRedirect: func(r *http.Request, via []*http.Request) error {
+			if len(via) > 3 {
+				return errors.New("redirected too often")
+			}
+			if err := checkKeysURL(r.URL.String()); err != nil {
+				return fmt.Errorf("the place it redirects to %w", err)
+			}
+			return nil
+		},
+	}
 }
 
-func transport() *http.Transport {
-	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.DisableKeepAlives = true
-	return t
-}
-
-func get(ctx context.Context, url string) (keySet, error) {
+func (d *Directory) get(ctx context.Context, url string) (keySet, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return keySet{}, err
 	}
-	resp, err := fetcher.Do(req)
+	resp, err := d.client.Do(req)
 	if err != nil {
 		return keySet{}, err
 	}

@@ -236,8 +236,9 @@ func (r *reader) subject(p *Principal, n node) error {
 		if err != nil {
 			return err
 		}
-		from, ok := f["issuer"]
-		if name, ok = f["subject"]; !ok || from.Node == nil {
+		from, known := f["issuer"]
+		about, given := f["subject"]
+		if name = about; !known || !given {
 			return n.errorf("needs both issuer and subject")
 		}
 		if s.issuer, err = from.text(); err != nil {

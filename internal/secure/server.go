@@ -227,7 +227,9 @@ func (f *few) log(log *slog.Logger, from net.Addr, err error) {
 		return
 	}
 	if _, plain := errors.AsType[tls.RecordHeaderError](err); plain {
-		err = fmt.Errorf("%w: the peer speaks without TLS", err)
+		err = errors.New("the peer speaks without TLS")
+	} else if noHTTP2(err) {
+		err = errors.New("the peer does not ask for HTTP/2 (by ALPN h2), as gRPC does")
 	}
 	log.Warn("TLS handshake failed", "remote", from.String(), "error", err, "left_out", f.leftOut)
 	f.last, f.leftOut = time.Now(), 0

@@ -22,7 +22,7 @@ func (o ClientOptions) words(err error, where string, now *contents) string {
 	}
 	op, ok := errors.AsType[*net.OpError](err)
 	if !ok || op.Op != "remote error" {
-		if err != nil && strings.Contains(err.Error(), "missing selected ALPN property") {
+		if noHTTP2(err) {
 			return fmt.Sprintf("what answers at %s speaks TLS and no HTTP/2: is it the balancer's gRPC port?", where)
 		}
 		return ""
@@ -98,6 +98,9 @@ func (o ClientOptions) distrust(wrong *tls.CertificateVerificationError, where s
 	}
 	return fmt.Sprintf("%s can't be trusted: %v", what, wrong.Err)
 }
+
+// noHTTP2 recognises an error for which grpc has no type.
+func noHTTP2(err error) bool { return strings.Contains(err.Error(), "missing selected ALPN property") }
 
 func describe(c *x509.Certificate) string {
 	return fmt.Sprintf("%s, issued by %s, until %s", cmp.Or(c.Subject.String(), "no subject"), cmp.Or(c.Issuer.String(), "nobody"),

@@ -28,9 +28,8 @@ func newTokenNew() *cobra.Command {
 		Long: `Make a token, and the line by which a balancer's auth file knows it.
 
 The token is for the client or the worker, and is shown only now. The other
-line is for the "tokens" of a principal in the auth file; nobody can get the token
-from it.
-No balancer is needed.`,
+line is for the "tokens" of a principal in the auth file; nobody can get the
+token from it. No balancer is needed.`,
 		Example: `  client token new
   client token new --expires 90d
   client token new --output json > shop.json`,

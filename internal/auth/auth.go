@@ -16,6 +16,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -138,6 +139,9 @@ func (d *Directory) Changed() <-chan struct{} { return d.state.Load().changed }
 
 // Principal returns a principal by its name, nil when there is none.
 func (d *Directory) Principal(name string) *Principal { return d.state.Load().byName[name] }
+
+// Principals returns all of them by name; the map is the caller's own.
+func (d *Directory) Principals() map[string]*Principal { return maps.Clone(d.state.Load().byName) }
 
 // Identify finds out who has these credentials. The error is an *Error when it is
 // nobody, or ctx's when ctx ended while it waited for the keys of a JWT's issuer:

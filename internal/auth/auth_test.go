@@ -103,6 +103,18 @@ func TestWhoIsWho(t *testing.T) {
 	}
 }
 
+func TestPrincipals(t *testing.T) {
+	d := open(t, "principals: [{name: a}, {name: b}]\n")
+	all := d.Principals()
+	if len(all) != 2 || all["a"] != d.Principal("a") || all["b"] != d.Principal("b") {
+		t.Errorf("they are %v", all)
+	}
+	delete(all, "a")
+	if d.Principal("a") == nil {
+		t.Error("whoever asks for them can remove one")
+	}
+}
+
 func TestOptions(t *testing.T) {
 	_, err := Open("auth.yaml", Options{Interval: -time.Second})
 	if err == nil || !strings.Contains(err.Error(), "Interval is -1s") {

@@ -243,7 +243,7 @@ func TestRunFetches(t *testing.T) {
 		start := time.Now()
 		at := func(when time.Duration, hits int32, want string) {
 			t.Helper()
-			time.Sleep(start.Add(when).Sub(time.Now())) // of the bubble
+			time.Sleep(time.Until(start.Add(when))) // of the bubble
 			synctest.Wait()
 			if n := w.hits.Load(); n != hits {
 				t.Errorf("after %v the issuer was asked %d times; want %d", when, n, hits)

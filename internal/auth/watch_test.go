@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// changes counts what took effect, and may be asked after each look.
+// watched is a directory that looks when it is told.
 type watched struct {
 	*Directory
 	dir string

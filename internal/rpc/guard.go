@@ -239,9 +239,7 @@ func (g *guard) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, 
 	resp, err := handler(watched, req)
 	select {
 	case <-c.lost:
-		if err != nil {
-			return nil, c.why
-		}
+		return nil, c.why
 	default:
 	}
 	return resp, err

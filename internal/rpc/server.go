@@ -250,8 +250,8 @@ func (s *Server) limitOwners() {
 	}
 	q := quotas{principal: s.opt.PrincipalLimits}
 	named := map[string]dispatch.OwnerLimits{}
-	for name, p := range s.opt.Auth.Principals() {
-		named[name] = bounds(q.limitsOf(p))
+	for _, p := range s.opt.Auth.Principals() {
+		named[p.Name] = bounds(q.limitsOf(p))
 	}
 	s.inside.LimitOwners(bounds(s.opt.PrincipalLimits), named)
 }

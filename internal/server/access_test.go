@@ -75,6 +75,7 @@ func newTown(t *testing.T, text string) *town {
 	add("other", `submit: ["images.*"]`)
 	add("worker", `work: [sum]`)
 	add("admin", `administer: true`)
+	add("bird", `submit: ["*"]`)
 	token, hash := auth.NewToken()
 	w.tokens["expired"] = token
 	fmt.Fprintf(&yaml, "  - {name: late, tokens: [{hash: %q, expires: 2020-01-01T00:00:00Z}], submit: [sum]}\n", hash)
@@ -288,6 +289,23 @@ func TestWhoMayDoWhat(t *testing.T) {
 	about := map[string][]row{}
 	for _, k := range kinds {
 		about[k.name] = w.calls(w.theirs())
+	}
+	named := map[string]bool{}
+	for _, r := range about["nobody"] {
+		named[r.name] = true
+	}
+	for _, d := range []grpc.ServiceDesc{pb.TaskService_ServiceDesc, pb.WorkerService_ServiceDesc, pb.AdminService_ServiceDesc} {
+		service := strings.TrimPrefix(d.ServiceName, "reparto.v1.") + "."
+		for _, m := range d.Methods {
+			if !named[service+m.MethodName] {
+				t.Errorf("%s%s is not asked by anybody", service, m.MethodName)
+			}
+		}
+		for _, m := range d.Streams {
+			if !named[service+m.StreamName] {
+				t.Errorf("%s%s is not asked by anybody", service, m.StreamName)
+			}
+		}
 	}
 	for i, r := range about["nobody"] {
 		fmt.Fprintf(&table, "| `%s` |", r.name)

@@ -173,11 +173,7 @@ func (c *serverCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials
 	if raw.LocalAddr().Network() == "bufconn" {
 		return insecure.NewCredentials().ServerHandshake(raw)
 	}
-	tcp, ok := raw.(*net.TCPConn)
-	if !ok {
-		return c.TransportCredentials.ServerHandshake(raw)
-	}
-	lingering := &lingering{TCPConn: tcp}
+	lingering := &lingering{Conn: raw}
 	conn, info, err := c.TransportCredentials.ServerHandshake(lingering)
 	lingering.settled.Store(true)
 	if err != nil {
@@ -194,17 +190,17 @@ func (c *serverCredentials) Clone() credentials.TransportCredentials {
 // refused has sent more by then; to close with that unread would reset the
 // connection, and could take from the peer the alert that says why.
 type lingering struct {
-	*net.TCPConn
+	net.Conn
 	settled atomic.Bool
 }
 
 const lingerLimit = 500 * time.Millisecond
 
 func (l *lingering) Close() error {
-	if !l.settled.Swap(true) && l.CloseWrite() == nil && l.SetReadDeadline(time.Now().Add(lingerLimit)) == nil {
-		_, _ = io.CopyN(io.Discard, l.TCPConn, 1<<16) // whatever ends it, it is closed next
+	if !l.settled.Swap(true) && l.SetReadDeadline(time.Now().Add(lingerLimit)) == nil {
+		_, _ = io.CopyN(io.Discard, l.Conn, 1<<16) // whatever ends it, it is closed next
 	}
-	return l.TCPConn.Close()
+	return l.Conn.Close()
 }
 
 // few logs failed handshakes, and no more than one a second: anybody can cause

@@ -35,12 +35,6 @@ type fetched struct {
 // fetch gets the keys from the URL, unless somebody has done so just now, and puts
 // them in force. Whoever asks while a fetch runs waits for that one.
 func (d *Directory) fetch(ctx context.Context, url string, now time.Time) error {
-	d.mu.Lock()
-	f := d.fetches[url]
-	d.mu.Unlock()
-	if f != nil && !f.running && now.Sub(f.tried) < fetchPause {
-		return f.err
-	}
 	// Whoever asks first may leave; the others still wait, so it goes on, for
 	// fetchTimeout at most.
 	done := d.flight.DoChan(url, func() (any, error) {
@@ -60,7 +54,7 @@ func (d *Directory) fetchOnce(ctx context.Context, url string, now time.Time) er
 	if before == nil {
 		before = &fetched{}
 	}
-	if now.Sub(before.tried) < fetchPause { // another one ended in between
+	if now.Sub(before.tried) < fetchPause {
 		d.mu.Unlock()
 		return before.err
 	}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -111,25 +112,35 @@ func TestIssuerFailsAndRecovers(t *testing.T) {
 	}
 }
 
-// TestReloadKeepsFetchedKeys: they need not be fetched anew.
+// TestReloadKeepsFetchedKeys: they need not be fetched anew, and could not be.
 func TestReloadKeepsFetchedKeys(t *testing.T) {
 	k, p := newKeys(t), &publisher{status: http.StatusOK}
 	p.keys = k.set(t, "es")
 	server := httptest.NewServer(p)
 	defer server.Close()
 	d := openURL(t, server.URL, io.Discard)
-	es := Credentials{Token: k.sign(t, "es", nil)}
+	es, stranger := Credentials{Token: k.sign(t, "es", nil)}, Credentials{Token: k.sign(t, "stranger", nil)}
 	expect(t, "before", who(t, d, noon, es), "shop")
+	p.say(http.StatusBadGateway, "")
+	expect(t, "an unknown key", who(t, d, noon.Add(fetchPause), stranger), "ISSUER_UNREACHABLE: try again")
 	text, err := readFile(d.path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	write(t, strings.TrimSuffix(d.path, "/auth.yaml"), "auth.yaml", strings.Replace(text, "name: shop", "name: store", 1))
+	write(t, filepath.Dir(d.path), "auth.yaml", strings.Replace(text, "name: shop", "name: store", 1))
 	d.lookAgain()
 	d.lookAgain()
-	expect(t, "after", who(t, d, noon, es), "store")
-	if n := p.hits.Load(); n != 1 {
+	expect(t, "after", who(t, d, noon.Add(fetchPause), es), "store")
+	if n := p.hits.Load(); n != 2 {
 		t.Errorf("the issuer was asked %d times", n)
+	}
+	p.say(http.StatusOK, k.set(t, "es"))
+	changed := d.Changed()
+	expect(t, "the same keys again", who(t, d, noon.Add(2*fetchPause), stranger), "BAD_TOKEN: does not have")
+	select {
+	case <-changed:
+		t.Error("the same keys are a change")
+	default:
 	}
 }
 

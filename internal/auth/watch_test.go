@@ -94,6 +94,14 @@ func TestHalfAFile(t *testing.T) {
 	if w.looks(1) || !w.looks(1) || w.Principal("c") == nil {
 		t.Error("the whole took no effect, or too early")
 	}
+	for range 3 {
+		w.write(t, "principals:\n- name: a\n")
+		if w.looks(1) {
+			t.Error("what is there at every other look took effect")
+		}
+		w.write(t, all)
+		w.looks(1)
+	}
 	w.write(t, "principals:\n")
 	w.looks(1)
 	w.write(t, all)

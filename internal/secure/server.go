@@ -18,6 +18,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -173,11 +174,12 @@ func (c *serverCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials
 	if raw.LocalAddr().Network() == "bufconn" {
 		return insecure.NewCredentials().ServerHandshake(raw)
 	}
-	lingering := &lingering{Conn: raw}
-	conn, info, err := c.TransportCredentials.ServerHandshake(lingering)
-	lingering.settled.Store(true)
+	open := &keptOpen{Conn: raw}
+	conn, info, err := c.TransportCredentials.ServerHandshake(open)
+	open.settled.Store(true)
 	if err != nil {
 		c.s.few.log(c.s.log, raw.RemoteAddr(), err)
+		farewell(raw, err)
 	}
 	return conn, info, err
 }
@@ -186,21 +188,31 @@ func (c *serverCredentials) Clone() credentials.TransportCredentials {
 	return &serverCredentials{c.TransportCredentials.Clone(), c.s}
 }
 
-// lingering is a connection in its handshake. A peer whose certificate is
-// refused has sent more by then; to close with that unread would reset the
-// connection, and could take from the peer the alert that says why.
-type lingering struct {
+// keptOpen is a connection that stays open until its handshake is settled.
+type keptOpen struct {
 	net.Conn
 	settled atomic.Bool
 }
 
+func (k *keptOpen) Close() error {
+	if !k.settled.Load() {
+		return nil // farewell does it
+	}
+	return k.Conn.Close()
+}
+
 const lingerLimit = 500 * time.Millisecond
 
-func (l *lingering) Close() error {
-	if !l.settled.Swap(true) && l.SetReadDeadline(time.Now().Add(lingerLimit)) == nil {
-		_, _ = io.CopyN(io.Discard, l.Conn, 1<<16) // whatever ends it, it is closed next
+// farewell closes a connection whose handshake failed. A peer whose certificate
+// is refused has sent more by then; to close with that unread would reset the
+// connection, and could take from the peer the alert that says why.
+func farewell(conn net.Conn, why error) {
+	_, plain := errors.AsType[tls.RecordHeaderError](why)
+	toldNothing := plain || errors.Is(why, io.EOF) || errors.Is(why, os.ErrDeadlineExceeded)
+	if !toldNothing && conn.SetReadDeadline(time.Now().Add(lingerLimit)) == nil {
+		_, _ = io.CopyN(io.Discard, conn, 1<<16) // whatever ends it, it is closed next
 	}
-	return l.Conn.Close()
+	_ = conn.Close() // nobody is left to tell
 }
 
 // few logs failed handshakes, and no more than one a second: anybody can cause

@@ -14,6 +14,15 @@ func (s *State) LimitOwners(usual OwnerLimits, named map[string]OwnerLimits) {
 	s.usual, s.limits = usual, named
 }
 
+// ownFull is the refusal of a task by its owner's limits.
+func (s *State) ownFull(limit, owner string, most int) error {
+	e := s.full(limit, owner, most)
+	if !e.Own { // else others know it already, and nobody writes to it
+		e.Own = true
+	}
+	return e
+}
+
 // holding is what one owner has without an outcome.
 type holding struct {
 	owner        string
@@ -32,9 +41,9 @@ func (s *State) ownRoom(owner string, bytes int) error {
 	}
 	switch {
 	case l.Tasks > 0 && has.tasks >= l.Tasks:
-		return s.full("tasks without an outcome of principal ", owner, l.Tasks)
+		return s.ownFull("tasks without an outcome of principal ", owner, l.Tasks)
 	case l.Bytes > 0 && has.bytes+bytes > l.Bytes:
-		return s.full("bytes in tasks without an outcome of principal ", owner, l.Bytes)
+		return s.ownFull("bytes in tasks without an outcome of principal ", owner, l.Bytes)
 	}
 	return nil
 }

@@ -105,8 +105,10 @@ var (
 // QueueFullError says which limit a task did not fit under. It is not to be
 // changed: others may be refused with the same.
 type QueueFullError struct {
-	Limit string // e.g. "tasks waiting for function \"sum\""
+	Limit string // e.g. "tasks waiting for function sum"
 	Max   int
+	// Own says that it is the owner's own limit: there may be room for others.
+	Own bool
 }
 
 func (e *QueueFullError) Error() string {

@@ -134,10 +134,10 @@ func (s *State) room(t *task.Task, f *function, bytes int) error {
 
 // full is the refusal of a task. The one before is given again when it says the
 // same: whoever is refused all the time shall cost little.
-func (s *State) full(limit, name string, most int) error {
+func (s *State) full(limit, name string, most int) *QueueFullError {
 	e := s.lastFull
 	if e == nil || e.Max != most || len(e.Limit) != len(limit)+len(name) || e.Limit[:len(limit)] != limit || e.Limit[len(limit):] != name {
-		e = &QueueFullError{limit + name, most}
+		e = &QueueFullError{Limit: limit + name, Max: most}
 		s.lastFull = e
 	}
 	return e

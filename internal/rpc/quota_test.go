@@ -104,6 +104,38 @@ func TestTasksASecond(t *testing.T) {
 	}
 }
 
+// Who goes on beyond its own limits is read from more slowly: by its rate, and by
+// what it may have without an outcome.
+func TestAStreamOverItsLimitsIsReadSlowly(t *testing.T) {
+	d, as := principals(t, map[string]string{
+		"rate": `submit: ["*"], limits: {tasks_per_second: 0.001, burst: 1}`, "tasks": `submit: ["*"], limits: {tasks_in_flight: 1}`,
+	})
+	h := serve(t, dispatch.Options{}, Options{Auth: d})
+	for _, name := range []string{"rate", "tasks"} {
+		stream, err := h.tasks.SubmitStream(as(h.ctx, name))
+		if err == nil {
+			_, err = stream.Recv()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		var at [3]time.Time
+		for n := range 3 {
+			_ = stream.Send(&pb.SubmitStreamRequest{Tasks: []*pb.StreamTask{{Number: uint64(n), Function: "f"}}})
+			if n == 0 {
+				continue // it waits for a worker
+			}
+			if frame, err := stream.Recv(); err != nil || frame.Outcomes[0].GetError() == nil {
+				t.Fatalf("%s: %v, %v; want a refusal", name, frame, err)
+			}
+			at[n] = time.Now()
+		}
+		if took := at[2].Sub(at[1]); took < penalty/2 {
+			t.Errorf("%s: the next was read %v after a refusal, want %v or so", name, took, penalty)
+		}
+	}
+}
+
 func TestStreamsAtATime(t *testing.T) {
 	d, as := principals(t, map[string]string{"p": `submit: ["*"], limits: {streams: 2}`, "q": `submit: ["*"]`})
 	h := serve(t, dispatch.Options{}, Options{Auth: d})

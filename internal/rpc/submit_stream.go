@@ -19,6 +19,7 @@ type clientStream struct {
 	stream pb.TaskService_SubmitStreamServer
 	who    *caller
 	quotas *callQuotas
+	over   bool // what was read last went over the caller's own limits; the reader's
 	ready  chan struct{} // tells the writer that there may be something to do
 	room   chan struct{} // tells the reader that there may be room
 	slow   chan struct{} // holds a token when the client let too much pile up
@@ -144,8 +145,30 @@ func (c *clientStream) read() error {
 			return err
 		}
 		c.cancel(frame.GetCancelNumbers())
+		if err := c.slowDown(); err != nil {
+			return err
+		}
 		clear(batch)
 		letGoOfTasks(frame)
+	}
+}
+
+// penalty is how long a stream is not read from that went over its caller's own
+// limits: so that one who does not wait as told costs others little.
+const penalty = 50 * time.Millisecond
+
+func (c *clientStream) slowDown() error {
+	if !c.over {
+		return nil
+	}
+	c.over = false
+	timer := time.NewTimer(penalty)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-c.stream.Context().Done():
+		return c.stream.Context().Err()
 	}
 }
 
@@ -179,6 +202,7 @@ func (c *clientStream) submit(tasks []*pb.StreamTask, batch []dispatch.Submissio
 	now := time.Now()
 	owner := c.who.owner()
 	granted, refused := c.quotas.take(now, len(tasks))
+	c.over = refused != nil
 	c.mu.Lock()
 	for i, f := range tasks {
 		if _, used := c.flights.places[f.GetNumber()]; used {
@@ -220,6 +244,9 @@ func (c *clientStream) accepted(batch []dispatch.Submission) {
 		case b.Err != nil:
 			if b.Err != c.refusedFor {
 				c.refusedFor, c.refused = b.Err, refuse(b.Err)
+			}
+			if full, ok := b.Err.(*dispatch.QueueFullError); ok && full.Own {
+				c.over = true
 			}
 			c.put(answer{number: f.number, id: b.Task.ID, err: c.refused})
 			c.flights.arrive(uint32(b.Number))

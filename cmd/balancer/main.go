@@ -17,8 +17,8 @@ import (
 
 	"reparto/internal/classic"
 	"reparto/internal/cli"
-	"reparto/internal/secure"
 	"reparto/internal/rpc"
+	"reparto/internal/secure"
 	"reparto/internal/server"
 )
 

@@ -28,6 +28,7 @@ type flags struct {
 	prefetch     int
 	execs        []string
 	builtin      bool
+	functions    []string
 	drainTimeout time.Duration
 	killAfter    time.Duration
 	maxOutput    int
@@ -85,6 +86,7 @@ func newCommand() *cobra.Command {
 	s.IntVar(&f.prefetch, "prefetch", 0, "how many more tasks to hold ready; for very short tasks")
 	s.StringArrayVar(&f.execs, "exec", nil, "offer `NAME=COMMAND`; may be repeated")
 	s.BoolVar(&f.builtin, "builtin", false, "with --exec, offer the built-in functions too")
+	s.StringSliceVar(&f.functions, "functions", nil, "offer only these, with commas between them: of the built-in ones, e.g. where the balancer lets this worker do no others")
 	s.DurationVar(&f.drainTimeout, "drain-timeout", 30*time.Second, "how long to finish what it holds once it is to stop; 0: no limit")
 	s.DurationVar(&f.killAfter, "kill-after", 5*time.Second, "how long after SIGTERM a command gets SIGKILL")
 	s.IntVar(&f.maxOutput, "max-output", 4<<20, "the most bytes that a command may write as its result")

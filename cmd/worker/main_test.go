@@ -25,6 +25,8 @@ func TestWrongUsageIsOneLine(t *testing.T) {
 		"--exec r*v=rev":               "r*v",
 		"--exec a=x --exec a=y":        "offered already",
 		"--exec sum=x --builtin":       "offered already",
+		"--functions sum,nope":         "--functions",
+		"--functions sum --exec a=b":   "--functions",
 		"--id with|bar":                "--id",
 		"--label x":                    "KEY=VALUE",
 		"--label =x":                   "KEY=VALUE",

@@ -70,6 +70,9 @@ func (f *flags) handlers(log *slog.Logger) (worker.Handlers, error) {
 			h["sum"] = sumLogged(log)
 		}
 	}
+	if err := f.only(h); err != nil {
+		return nil, err
+	}
 	for _, spec := range f.execs {
 		name, command, err := functions.ParseExec(spec)
 		if err != nil {
@@ -90,6 +93,20 @@ func (f *flags) handlers(log *slog.Logger) (worker.Handlers, error) {
 		f.slots = runtime.GOMAXPROCS(0)
 	}
 	return h, nil
+}
+
+// only leaves in h what --functions names.
+func (f *flags) only(h worker.Handlers) error {
+	if f.functions == nil {
+		return nil
+	}
+	for _, name := range f.functions {
+		if h[name] == nil {
+			return fmt.Errorf("--functions: %.128q is not among the built-in functions that are offered; those are echo, sleep and sum, without --exec or with --builtin", name)
+		}
+	}
+	maps.DeleteFunc(h, func(name string, _ worker.Handler) bool { return !slices.Contains(f.functions, name) })
+	return nil
 }
 
 // check says what is wrong, in the words of the command line.

@@ -76,6 +76,15 @@ func TestWorkerOffersBothWhenAsked(t *testing.T) {
 	}
 }
 
+func TestWorkerOffersOnlyWhatItIsTold(t *testing.T) {
+	b := startBalancer(t, "127.0.0.1:0")
+	start(t, "--balancer", b.address, "--functions", "sum,echo")
+	eventually(t, "it is there", func() bool { return len(b.workers(t)) == 1 })
+	if w := b.workers(t); strings.Join(w[0].GetFunctions(), " ") != "echo sum" {
+		t.Errorf("it offers %v", w[0].GetFunctions())
+	}
+}
+
 func TestWorkerFinishesWhatItHolds(t *testing.T) {
 	b := startBalancer(t, "127.0.0.1:0")
 	dir := t.TempDir()

@@ -37,7 +37,10 @@ type guard struct {
 
 // caller is who makes a call.
 type caller struct {
-	shown    auth.Credentials
+	shown auth.Credentials
+	// seen is closed when what it was identified by is no longer in force.
+	seen     <-chan struct{}
+	unsure   atomic.Bool // the last look at it did not tell
 	identity atomic.Pointer[auth.Identity]
 
 	once   sync.Once
@@ -176,7 +179,7 @@ func (g *guard) authenticate(ctx context.Context) (context.Context, error) {
 	if openToAll(method) {
 		return ctx, nil
 	}
-	c := &caller{shown: g.shown(ctx), lost: make(chan struct{})}
+	c := &caller{shown: g.shown(ctx), seen: g.who.Changed(), lost: make(chan struct{})}
 	who, err := g.who.Identify(ctx, c.shown)
 	if err != nil {
 		return nil, unauthenticated(err)
@@ -212,9 +215,9 @@ func (g *guard) shown(ctx context.Context) (c auth.Credentials) {
 
 // unauthenticated is the error of a call by nobody that is known.
 func unauthenticated(err error) error {
-	var e *auth.Error
+	e, told := errors.AsType[*auth.Error](err)
 	switch {
-	case !errors.As(err, &e):
+	case !told:
 		return status.FromContextError(err).Err()
 	case e.Reason == auth.IssuerUnreachable:
 		return &refusal{code: codes.Unavailable, reason: e.Reason, message: e.Message, retryAfter: retryHint}
@@ -276,8 +279,11 @@ func (g *guard) watch(c *caller) (done func()) {
 	g.mu.Lock()
 	g.lasting[c] = struct{}{}
 	g.mu.Unlock()
-	// What has changed since the caller was identified is found by the next look,
-	// which comes at least every recheck.
+	select {
+	case <-c.seen: // the look that followed may have missed it
+		c.unsure.Store(true)
+	default:
+	}
 	return func() {
 		g.mu.Lock()
 		delete(g.lasting, c)
@@ -285,21 +291,22 @@ func (g *guard) watch(c *caller) (done func()) {
 	}
 }
 
-// run looks at all lasting calls when the directory changes, and at what they have
-// shown every recheck, until stop is closed.
+// run looks at all lasting calls when the directory changes, and every recheck at
+// those whose credentials have expired or of which the last look told nothing,
+// until ctx ends.
 func (g *guard) run(ctx context.Context, changed func()) {
 	tick := time.NewTicker(g.recheck)
 	defer tick.Stop()
 	for {
 		next := g.who.Changed()
 		changed()
-		g.lookAgain(ctx)
+		g.lookAgain(ctx, func(*caller) bool { return true })
 		for waiting := true; waiting; {
 			select {
 			case <-next:
 				waiting = false
 			case <-tick.C:
-				g.lookAgain(ctx)
+				g.lookAgain(ctx, due)
 			case <-ctx.Done():
 				return
 			}
@@ -307,40 +314,54 @@ func (g *guard) run(ctx context.Context, changed func()) {
 	}
 }
 
-// lookAgain ends the calls whose callers are no longer who they were or may no
-// longer do what they do.
-func (g *guard) lookAgain(ctx context.Context) {
+// due reports whether a look every now and then is for the caller.
+func due(c *caller) bool {
+	expires := c.identity.Load().Expires
+	return c.unsure.Load() || !expires.IsZero() && !time.Now().Before(expires)
+}
+
+// lookAgain ends those of the calls whose callers are no longer who they were or may
+// no longer do what they do.
+func (g *guard) lookAgain(ctx context.Context, which func(*caller) bool) {
+	var some []*caller
 	g.mu.Lock()
-	all := make([]*caller, 0, len(g.lasting))
 	for c := range g.lasting {
-		all = append(all, c)
+		if which(c) {
+			some = append(some, c)
+		}
 	}
 	g.mu.Unlock()
 	// An issuer that must be asked can't hold up the others.
 	ctx, cancel := context.WithTimeout(ctx, g.recheck)
 	defer cancel()
-	for _, c := range all {
-		who, err := g.who.Identify(ctx, c.shown)
-		if e := (*auth.Error)(nil); errors.As(err, &e) && e.Reason != auth.IssuerUnreachable {
-			c.end(unauthenticated(err))
-		}
-		if err != nil {
-			continue
-		}
-		if who.Principal.Name != c.owner() {
-			c.end(&refusal{
-				code: codes.Unauthenticated, reason: auth.UnknownPrincipal,
-				message: "these credentials are another principal's now: " + who.Principal.Name + ", and were " + c.owner() + "'s; dial again",
-			})
-			continue
-		}
-		c.identity.Store(&who)
-		if still := c.still.Load(); still != nil {
-			if err := (*still)(who.Principal); err != nil {
-				c.end(err)
-			}
+	for _, c := range some {
+		if err := g.lookAt(ctx, c); err != nil {
+			c.end(err)
 		}
 	}
+}
+
+// lookAt returns why a call must end, if it must.
+func (g *guard) lookAt(ctx context.Context, c *caller) error {
+	who, err := g.who.Identify(ctx, c.shown)
+	if e, told := errors.AsType[*auth.Error](err); told && e.Reason != auth.IssuerUnreachable {
+		return unauthenticated(err)
+	}
+	c.unsure.Store(err != nil)
+	if err != nil {
+		return nil // it goes on as it was until its issuer can be asked
+	}
+	if who.Principal.Name != c.owner() {
+		return &refusal{
+			code: codes.Unauthenticated, reason: auth.UnknownPrincipal,
+			message: "these credentials are another principal's now: " + who.Principal.Name + ", and were " + c.owner() + "'s; dial again",
+		}
+	}
+	c.identity.Store(&who)
+	if still := c.still.Load(); still != nil {
+		return (*still)(who.Principal)
+	}
+	return nil
 }
 
 // interceptors are the guard's, in the order in which they are to be put behind

@@ -1,11 +1,17 @@
 package rpc
 
 import (
+	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 
 	pb "reparto/gen/reparto/v1"
+	"reparto/internal/auth"
 	"reparto/internal/dispatch"
 	"reparto/internal/store/memory"
 )
@@ -88,4 +94,25 @@ func TestAFrameWithATaskThatMayNotBe(t *testing.T) {
 	if reasons[1] != "MAY_NOT_SUBMIT" || reasons[2] != "NO_WORKER" {
 		t.Errorf("%v, want the first refused and the second taken", reasons)
 	}
+}
+
+// A stream ends when what was shown for it expires, though nothing changes.
+func TestAStreamEndsWithItsToken(t *testing.T) {
+	token, hash := auth.NewToken()
+	file := filepath.Join(t.TempDir(), "auth.yaml")
+	yaml := fmt.Sprintf("principals:\n  - {name: p, tokens: [{hash: %q, expires: %s}], submit: ['*']}\n",
+		hash, time.Now().Add(time.Second).UTC().Format(time.RFC3339Nano))
+	if err := os.WriteFile(file, []byte(yaml), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d, err := auth.Open(file, auth.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := serve(t, dispatch.Options{}, Options{Auth: d})
+	stream, err := h.tasks.SubmitStream(metadata.AppendToOutgoingContext(h.ctx, "authorization", "Bearer "+token))
+	for err == nil {
+		_, err = stream.Recv()
+	}
+	wants(t, err, refused{code: codes.Unauthenticated, reason: "TOKEN_EXPIRED"})
 }

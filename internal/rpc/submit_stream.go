@@ -19,7 +19,7 @@ type clientStream struct {
 	stream pb.TaskService_SubmitStreamServer
 	who    *caller
 	quotas *callQuotas
-	over   bool // what was read last went over the caller's own limits; the reader's
+	over   bool          // what was read last went over the caller's own limits; the reader's
 	ready  chan struct{} // tells the writer that there may be something to do
 	room   chan struct{} // tells the reader that there may be room
 	slow   chan struct{} // holds a token when the client let too much pile up

@@ -119,7 +119,7 @@ func Open(path string, o Options) (*Directory, error) {
 		return nil, err
 	}
 	d := &Directory{path: path, opt: o, client: newClient(), fetches: map[string]*fetched{}}
-	r, seen, err := read(path)
+	r, seen, err := read(path, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -91,18 +91,26 @@ func (r *rules) byCertificate(now time.Time, c *x509.Certificate) (Identity, err
 	case len(names) == 0:
 		return refuse(BadCertificate, "the client certificate has no subject alternative name, by which to know it")
 	}
-	return refuse(UnknownPrincipal, "no principal has a subject alternative name of the client certificate: %s", listed(names))
+	shown := make([]string, len(names))
+	for i, name := range names {
+		shown[i] = name.name
+	}
+	return refuse(UnknownPrincipal, "no principal has a subject alternative name of the client certificate: %s", listed(shown))
 }
 
-// listed are the first few names, for people.
-func listed(names []san) string {
+// listed are the first few names, for people: a caller may send thousands, and
+// gets them back in a header.
+func listed(names []string) string {
+	if len(names) == 0 {
+		return "nobody"
+	}
 	var shown []string
 	for i, name := range names {
 		if i == 5 {
 			shown = append(shown, fmt.Sprintf("and %d more", len(names)-i))
 			break
 		}
-		shown = append(shown, fmt.Sprintf("%.100q", name.name))
+		shown = append(shown, fmt.Sprintf("%.100q", name))
 	}
 	return strings.Join(shown, ", ")
 }

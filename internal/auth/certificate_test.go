@@ -42,7 +42,7 @@ func TestCertificates(t *testing.T) {
 - {name: dns, certificates: [Shop.example.com, "*.dept.example.com"]}
 - {name: uri, certificates: ["spiffe://example.com/shop", "urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6"]}
 - {name: email, certificates: [ops@example.com]}
-- {name: ip, certificates: [10.0.0.1, "2001:DB8::1"]}
+- {name: ip, certificates: [10.0.0.1, "2001:DB8::1", "::ffff:10.0.0.9"]}
 `)
 	type names = [][2]string
 	for _, c := range []struct {
@@ -66,6 +66,7 @@ func TestCertificates(t *testing.T) {
 		{names{{"dns", "ops@example.com"}}, "UNKNOWN_PRINCIPAL: no principal"},
 		{names{{"ip", "10.0.0.1"}}, "ip"},
 		{names{{"ip", "2001:db8:0::1"}}, "ip"},
+		{names{{"ip", "10.0.0.9"}}, "ip"},
 		{names{{"dns", "10.0.0.1"}}, "UNKNOWN_PRINCIPAL: no principal"},
 		{names{{"ip", "10.0.0.2"}}, "UNKNOWN_PRINCIPAL: no principal"},
 		{names{{"cn", "shop.example.com"}}, "BAD_CERTIFICATE: no subject alternative name"},

@@ -26,10 +26,9 @@ const (
 
 // fetched is what came of the last fetch from a URL.
 type fetched struct {
-	running bool
-	tried   time.Time
-	keys    keySet // of the last that went well
-	err     error
+	tried time.Time // when it began
+	keys  keySet    // of the last that went well
+	err   error
 }
 
 // fetch gets the keys from the URL, unless somebody has done so just now, and puts
@@ -58,7 +57,7 @@ func (d *Directory) fetchOnce(ctx context.Context, url string, now time.Time) er
 		d.mu.Unlock()
 		return before.err
 	}
-	d.fetches[url] = &fetched{true, now, before.keys, before.err}
+	d.fetches[url] = &fetched{now, before.keys, before.err}
 	d.mu.Unlock()
 
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
@@ -114,7 +113,7 @@ func (d *Directory) due(now time.Time) []string {
 		if f != nil && f.err != nil {
 			pause = fetchPause
 		}
-		if f == nil || !f.running && now.Sub(f.tried) >= pause {
+		if f == nil || now.Sub(f.tried) >= pause {
 			urls = append(urls, i.url)
 		}
 	}

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -37,17 +38,19 @@ type issuer struct {
 	keys keySet
 }
 
-// snapshot is what files held at one time, by path. One that can't be read holds
-// its error.
-type snapshot map[string]string
+// snapshot is what files held at one time, by path.
+type snapshot map[string]content
 
-func (s snapshot) read(path string) (string, error) {
+// content is a file's text, or why it can't be read.
+type content struct{ text, err string }
+
+func (s snapshot) read(path string) {
 	text, err := readFile(path)
-	s[path] = text
 	if err != nil {
-		s[path] = "\x00" + err.Error()
+		s[path] = content{err: err.Error()}
+		return
 	}
-	return text, err
+	s[path] = content{text: text}
 }
 
 func readFile(path string) (string, error) {
@@ -73,18 +76,20 @@ func readFile(path string) (string, error) {
 // reader makes rules of a file.
 type reader struct {
 	*rules
-	seen  snapshot
-	lines map[any]string // where a token, name or subject is given first
+	looked snapshot       // what is not read again
+	seen   snapshot       // all that was used
+	lines  map[any]string // where a token, name or subject is given first
 }
 
-// read reads the file and those it names. What it has seen tells later whether
-// they have changed, also when there are no rules in them.
-func read(path string) (*rules, snapshot, error) {
-	r := &reader{seen: snapshot{}, lines: map[any]string{}, rules: &rules{
+// read reads the file and those it names, but for what looked has: that is taken
+// as it was then. What it has seen tells later whether they have changed, also
+// when there are no rules in them.
+func read(path string, looked snapshot) (*rules, snapshot, error) {
+	r := &reader{looked: looked, seen: snapshot{}, lines: map[any]string{}, rules: &rules{
 		byName: map[string]*Principal{}, tokens: map[tokenHash]knownToken{}, names: map[san]*Principal{},
 		subjects: map[subject]*Principal{}, issuers: map[string]*issuer{},
 	}}
-	text, err := r.seen.read(path)
+	text, err := r.text(path)
 	if err != nil {
 		return nil, r.seen, fmt.Errorf("read who may do what: %w", err)
 	}
@@ -93,6 +98,19 @@ func read(path string) (*rules, snapshot, error) {
 		return nil, r.seen, err
 	}
 	return r.rules, r.seen, r.file(root)
+}
+
+func (r *reader) text(path string) (string, error) {
+	c, ok := r.looked[path]
+	if !ok {
+		r.seen.read(path)
+		c = r.seen[path]
+	}
+	r.seen[path] = c
+	if c.err != "" {
+		return "", errors.New(c.err)
+	}
+	return c.text, nil
 }
 
 func (r *reader) file(root node) error {
@@ -312,7 +330,7 @@ func (r *reader) keys(i *issuer, n node) error {
 	if !filepath.IsAbs(path) {
 		path = filepath.Join(filepath.Dir(n.file), path)
 	}
-	text, err := r.seen.read(path)
+	text, err := r.text(path)
 	if err != nil {
 		return n.errorf("can't be read: %w", err)
 	}

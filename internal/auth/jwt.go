@@ -114,7 +114,7 @@ func (r *rules) issuerOf(j *signed, now time.Time) (*issuer, error) {
 	case j.claims.Expiry == nil:
 		_, err = refuse(BadToken, "the token never expires; give it an exp")
 	case !j.claims.Audience.Contains(i.audience):
-		_, err = refuse(BadToken, "the token is for %.200q; want %q among its audiences", []string(j.claims.Audience), i.audience)
+		_, err = refuse(BadToken, "the token is for %s; want %q among its audiences", listed(j.claims.Audience), i.audience)
 	case !now.Before(j.claims.Expiry.Time()):
 		_, err = expired(j.claims.Expiry.Time())
 	case j.claims.ValidateWithLeeway(jwt.Expected{Time: now}, leeway) != nil:

@@ -59,3 +59,31 @@ func TestKeySets(t *testing.T) {
 		}
 	}
 }
+
+// TestSameKeys: an issuer that gives the same keys in another order has changed
+// nothing, and one that gives a key another use has.
+func TestSameKeys(t *testing.T) {
+	k := newKeys(t)
+	sum := func(text string) string {
+		t.Helper()
+		set, err := parseKeys([]byte(text), true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return set.sum
+	}
+	both := sum(k.set(t, "es", "rs"))
+	if both != sum(k.set(t, "rs", "es")) {
+		t.Error("the order is a change")
+	}
+	for what, text := range map[string]string{
+		"one key less":      k.set(t, "es"),
+		"another key":       k.set(t, "es", "ps"),
+		"another algorithm": strings.Replace(k.set(t, "es", "rs"), "RS256", "RS512", 1),
+		"another kid":       strings.Replace(k.set(t, "es", "rs"), `"kid":"rs"`, `"kid":"x"`, 1),
+	} {
+		if both == sum(text) {
+			t.Errorf("%s is no change", what)
+		}
+	}
+}

@@ -34,22 +34,34 @@ func (d *Directory) Run(ctx context.Context) error {
 	}
 }
 
-// lookAgain puts in force what is new in the files, when it was there at the last
-// look already: half of a file may be fine and say something else.
+// lookAgain puts in force what is new in the files.
 func (d *Directory) lookAgain() {
+	if found := d.settled(); found != nil {
+		d.take(found)
+	}
+}
+
+// settled is what is new in the files and was there at the last look already; nil
+// when nothing is: half of a file may be fine and say something else.
+func (d *Directory) settled() snapshot {
 	now := snapshot{}
 	for path := range d.look.seen {
-		_, _ = now.read(path) // an error is something to see as well
+		now.read(path) // that it can't be read is something to see as well
 	}
 	switch {
 	case maps.Equal(now, d.look.seen):
 		d.look.next = nil
-		return
+		return nil
 	case !maps.Equal(now, d.look.next):
 		d.look.next = now
-		return
+		return nil
 	}
-	r, seen, err := read(d.path)
+	return now
+}
+
+// take puts in force what was found, whatever the files hold by now.
+func (d *Directory) take(found snapshot) {
+	r, seen, err := read(d.path, found)
 	d.look = lookout{seen: seen}
 	if err != nil {
 		d.opt.Log.Error("the file of principals can't be used; what was in force stays", "error", err)

@@ -110,6 +110,38 @@ func TestHalfAFile(t *testing.T) {
 	}
 }
 
+// TestWhatWasSeenTakesEffect: a file that is written just when it is found changed
+// can't slip in half of itself.
+func TestWhatWasSeenTakesEffect(t *testing.T) {
+	w := watch(t, "principals: [{name: a}]\n")
+	w.write(t, "principals:\n- name: b\n- name: c\n")
+	if w.settled() != nil {
+		t.Error("one look is enough")
+	}
+	found := w.settled()
+	w.write(t, "principals:\n- name: b\n")
+	w.take(found)
+	if w.Principal("b") == nil || w.Principal("c") == nil {
+		t.Error("what took effect was seen once")
+	}
+	if w.looks(1) || !w.looks(1) || w.Principal("c") != nil {
+		t.Error("what is there now took no effect, or too early")
+	}
+	if err := os.Remove(w.dir + "/auth.yaml"); err != nil {
+		t.Fatal(err)
+	}
+	w.settled()
+	found = w.settled()
+	w.write(t, "principals: [{name: d}]\n")
+	w.take(found)
+	if w.Principal("d") != nil || w.logged("no such file") != 1 {
+		t.Errorf("a file that was not there took effect: %s", &w.log)
+	}
+	if !w.looks(2) || w.Principal("d") == nil {
+		t.Error("the file that is back took no effect")
+	}
+}
+
 func TestBadFileLeavesTheOldInForce(t *testing.T) {
 	w := watch(t, "principals: [{name: a}]\n")
 	w.write(t, "principals: [{name: b, work: sum}]\n")

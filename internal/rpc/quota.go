@@ -86,6 +86,8 @@ type share struct {
 // address's, as far as they have limits.
 type callQuotas struct {
 	all    *quotas
+	remote string
+	stream bool
 	shares [2]share
 	n      int
 }
@@ -97,34 +99,44 @@ func quotasOf(ctx context.Context) *callQuotas {
 	return q
 }
 
-// enter counts a call, and as a stream if it is one; leave must follow.
+// enter counts a call, and as a stream if it is one; leave must follow. It returns
+// nil when there is nothing to count.
 func (q *quotas) enter(ctx context.Context, stream bool) (*callQuotas, error) {
-	held := &callQuotas{all: q}
-	remote := ""
-	if p, ok := peer.FromContext(ctx); ok {
-		remote = p.Addr.String()
+	var own Limits
+	c := callerOf(ctx)
+	if c != nil {
+		own = q.limitsOf(c.principal())
 	}
+	ofPrincipal, ofAddress := counts(own, stream), counts(q.address, stream)
+	p, ok := peer.FromContext(ctx)
+	if !ok || !ofPrincipal && !ofAddress {
+		return nil, nil
+	}
+	held := &callQuotas{all: q, remote: p.Addr.String(), stream: stream}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if c := callerOf(ctx); c != nil {
-		if err := q.join(held, quotaKey{principal: c.owner()}, q.limitsOf(c.principal()), remote, stream); err != nil {
+	if ofPrincipal {
+		if err := q.join(held, quotaKey{principal: c.owner()}, own); err != nil {
 			return nil, err
 		}
 	}
-	if a, err := netip.ParseAddrPort(remote); err == nil && q.address != (Limits{}) {
-		if err := q.join(held, quotaKey{address: a.Addr().Unmap()}, q.address, remote, stream); err != nil {
-			q.part(held, remote, stream)
+	if a, err := netip.ParseAddrPort(held.remote); err == nil && ofAddress {
+		if err := q.join(held, quotaKey{address: a.Addr().Unmap()}, q.address); err != nil {
+			q.part(held)
 			return nil, err
 		}
 	}
 	return held, nil
 }
 
+// counts reports whether a call counts against any of the limits.
+func counts(l Limits, stream bool) bool {
+	return l.Connections > 0 || l.TasksPerSecond > 0 || stream && l.Streams > 0
+}
+
 // join adds a call to a quota. The caller holds q.mu.
-func (q *quotas) join(held *callQuotas, key quotaKey, l Limits, remote string, stream bool) error {
-	if l == (Limits{}) {
-		return nil
-	}
+func (q *quotas) join(held *callQuotas, key quotaKey, l Limits) error {
+	remote, stream := held.remote, held.stream
 	u := q.by[key]
 	if u == nil {
 		u = &quota{key: key, conns: map[string]int{}}
@@ -183,21 +195,22 @@ func (u *quota) pace(l Limits) {
 	}
 }
 
-func (q *quotas) leave(held *callQuotas, remote string, stream bool) {
+func (q *quotas) leave(held *callQuotas) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.part(held, remote, stream)
+	q.part(held)
 }
 
 // part takes a call out of its quotas. The caller holds q.mu.
-func (q *quotas) part(held *callQuotas, remote string, stream bool) {
+func (q *quotas) part(held *callQuotas) {
+	remote := held.remote
 	for _, s := range held.shares[:held.n] {
 		s.users--
 		s.touched = time.Now()
 		if s.conns[remote]--; s.conns[remote] == 0 {
 			delete(s.conns, remote)
 		}
-		if stream {
+		if held.stream {
 			s.streams--
 		}
 		if s.users == 0 && s.rate == nil {
@@ -245,19 +258,25 @@ func (q *quotas) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 		return handler(ctx, req)
 	}
 	held, err := q.enter(ctx, false)
-	if err != nil {
-		return nil, err
+	if held == nil {
+		if err != nil {
+			return nil, err
+		}
+		return handler(ctx, req)
 	}
-	defer q.leave(held, remoteOf(ctx), false)
+	defer q.leave(held)
 	return handler(context.WithValue(ctx, quotaKeyOf{}, held), req)
 }
 
 func (q *quotas) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 	held, err := q.enter(ss.Context(), true)
-	if err != nil {
-		return err
+	if held == nil {
+		if err != nil {
+			return err
+		}
+		return handler(srv, ss)
 	}
-	defer q.leave(held, remoteOf(ss.Context()), true)
+	defer q.leave(held)
 	return handler(srv, quotaStream{ss, context.WithValue(ss.Context(), quotaKeyOf{}, held)})
 }
 
@@ -267,13 +286,6 @@ type quotaStream struct {
 }
 
 func (s quotaStream) Context() context.Context { return s.ctx }
-
-func remoteOf(ctx context.Context) string {
-	if p, ok := peer.FromContext(ctx); ok {
-		return p.Addr.String()
-	}
-	return ""
-}
 
 // perAddress refuses connections of an address that has too many.
 type perAddress struct {

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
 
 	pb "reparto/gen/reparto/v1"
 	"reparto/internal/auth"
@@ -310,11 +311,15 @@ func TestConnectionsOfAnAddress(t *testing.T) {
 func TestQuotasAreForgotten(t *testing.T) {
 	q := newQuotas(&Options{PrincipalLimits: Limits{Streams: 1}})
 	ctx := context.WithValue(t.Context(), callerKey{}, testCaller("p"))
+	ctx = peer.NewContext(ctx, &peer.Peer{Addr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1}})
 	held, err := q.enter(ctx, true)
 	if err != nil || len(q.by) != 1 {
 		t.Fatal(err, len(q.by))
 	}
-	q.leave(held, "", true)
+	if none, err := q.enter(ctx, false); none != nil || err != nil {
+		t.Errorf("a call that is no stream counts: %v, %v", none, err)
+	}
+	q.leave(held)
 	if len(q.by) != 0 {
 		t.Errorf("%d quotas are left", len(q.by))
 	}

@@ -160,12 +160,12 @@ func code(err *client.Error) string { return rpccode.Code(err.Code).String() }
 func explain(err error) string {
 	text := oneLine(err.Error())
 	if e, ok := errors.AsType[*client.TaskError](err); ok {
-		text += " (" + e.Reason
+		text += " (" + clean(e.Reason)
 		if e.Attempt > 0 {
 			text += fmt.Sprintf(", attempt %d", e.Attempt)
 		}
 		if e.WorkerID != "" {
-			text += ", worker " + e.WorkerID
+			text += ", worker " + clean(e.WorkerID)
 		}
 		return text + ")"
 	}
@@ -173,7 +173,7 @@ func explain(err error) string {
 		if e.Reason == "" {
 			return text + " (" + code(e) + ")"
 		}
-		return text + " (" + code(e) + ", " + e.Reason + ")"
+		return text + " (" + code(e) + ", " + clean(e.Reason) + ")"
 	}
 	return text
 }
@@ -202,7 +202,8 @@ func (w *watched) failed() error {
 	return w.err
 }
 
-// oneLine keeps a message on its line.
+// oneLine keeps a message on its line, and what does not print out of a terminal: a
+// worker may have put anything into it.
 func oneLine(s string) string {
-	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' }), " ")
+	return clean(strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' }), " "))
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"unicode"
 
 	"google.golang.org/grpc/codes"
 
@@ -65,5 +66,15 @@ func TestJSONOutput(t *testing.T) {
 	}
 	if _, out, _ = submit(t, b, "", "--output", "json", "echo", ""); !strings.Contains(out, `"text":""`) {
 		t.Errorf("an empty result is %s", out)
+	}
+}
+
+// A worker's words can't move the cursor or clear the screen.
+func TestWhatAWorkerSaysStaysText(t *testing.T) {
+	err := &client.TaskError{Reason: "R\x1b[2J", Message: "one\ntwo\x1b]0;title\a\u202e", WorkerID: "w\x00"}
+	for _, got := range []string{explain(err), oneLine(err.Error())} {
+		if strings.ContainsFunc(got, func(r rune) bool { return !unicode.IsPrint(r) }) {
+			t.Errorf("%q holds what does not print", got)
+		}
 	}
 }

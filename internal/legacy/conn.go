@@ -48,9 +48,8 @@ func linger(conn net.Conn) {
 	_, _ = io.CopyN(io.Discard, conn, 1<<20) // whatever ends it, the connection is closed next
 }
 
-// peerGone reports whether err is a peer's way to leave. With TLS, many close
-// without saying so, and what they had not finished is not taken.
+// peerGone reports whether err is a peer's way to leave.
 func peerGone(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
+	return errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) ||
 		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ETIMEDOUT)
 }

@@ -146,6 +146,8 @@ func addLimits(f *pflag.FlagSet, o *rpc.Options) {
 	f.IntVar(&p.Connections, "principal-connections", 0, "with --auth: connections that a principal may call on at a time; 0 is no limit")
 	f.IntVar(&a.Connections, "address-connections", 0, "connections from one address; 0 is no limit (all peers of a proxy have one address)")
 	f.IntVar(&a.Streams, "address-streams", 0, "streams from one address; 0 is no limit")
+	f.IntVar(&a.TasksInFlight, "address-tasks", 0, "tasks that calls from one address may wait for; 0 is no limit")
+	f.Int64Var(&a.QueuedBytes, "address-bytes", 0, "bytes in them; 0 is no limit")
 	f.Float64Var(&a.TasksPerSecond, "address-rate", 0, "tasks a second from one address; 0 is no limit")
 	f.IntVar(&a.Burst, "address-burst", 0, "tasks that one address may bring at once; 0 is a second's worth")
 	f.IntVar(&o.MaxStreams, "max-streams", 16384, "calls that one connection may have open")

@@ -15,6 +15,7 @@ type flight struct {
 	ticket dispatch.Ticket
 	text   bool // the client gave text, and wants it back
 	waits  bool // its place is taken
+	size   int  // of its payload
 }
 
 func (f *flights) count() int { return len(f.places) }
@@ -22,7 +23,7 @@ func (f *flights) count() int { return len(f.places) }
 func (f *flights) at(place uint32) *flight { return &f.list[place] }
 
 // depart gives a task a place.
-func (f *flights) depart(number uint64, text bool) uint32 {
+func (f *flights) depart(number uint64, text bool, size int) uint32 {
 	var place uint32
 	if n := len(f.unused); n > 0 {
 		place = f.unused[n-1]
@@ -31,7 +32,7 @@ func (f *flights) depart(number uint64, text bool) uint32 {
 		place = uint32(len(f.list))
 		f.list = append(f.list, flight{})
 	}
-	f.list[place] = flight{number: number, text: text, waits: true}
+	f.list[place] = flight{number: number, text: text, waits: true, size: size}
 	f.places[number] = place
 	return place
 }

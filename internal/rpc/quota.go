@@ -17,7 +17,7 @@ import (
 )
 
 // Limits bound what one principal, or one address, may do. 0 means no bound. Of an
-// address, tasks in flight and bytes are not counted.
+// address, tasks are counted while the call that submitted them is open.
 type Limits = auth.Limits
 
 // quotas keep principals and addresses within their limits.
@@ -47,6 +47,8 @@ type quota struct {
 	key     quotaKey
 	users   int // calls that hold it
 	streams int
+	tasks   int            // submitted by calls that wait for them
+	bytes   int            // in these
 	conns   map[string]int // calls, by the peer's address and port
 	rate    *rate.Limiter  // nil without a limit
 	touched time.Time
@@ -106,6 +108,7 @@ func (q *quotas) enter(ctx context.Context, stream bool) (*callQuotas, error) {
 	c := callerOf(ctx)
 	if c != nil {
 		own = q.limitsOf(c.principal())
+		own.TasksInFlight, own.QueuedBytes = 0, 0 // the inside counts what a principal has
 	}
 	ofPrincipal, ofAddress := counts(own, stream), counts(q.address, stream)
 	p, ok := peer.FromContext(ctx)
@@ -131,7 +134,7 @@ func (q *quotas) enter(ctx context.Context, stream bool) (*callQuotas, error) {
 
 // counts reports whether a call counts against any of the limits.
 func counts(l Limits, stream bool) bool {
-	return l.Connections > 0 || l.TasksPerSecond > 0 || stream && l.Streams > 0
+	return l.Connections > 0 || l.TasksPerSecond > 0 || l.TasksInFlight > 0 || l.QueuedBytes > 0 || stream && l.Streams > 0
 }
 
 // join adds a call to a quota. The caller holds q.mu.
@@ -243,6 +246,43 @@ func (h *callQuotas) take(now time.Time, n int) (granted int, refused error) {
 		}
 	}
 	return n, refused
+}
+
+// hold counts a task that was submitted, until letGo; an error says that there is
+// no room for it.
+func (h *callQuotas) hold(bytes int) error {
+	if h == nil {
+		return nil
+	}
+	h.all.mu.Lock()
+	defer h.all.mu.Unlock()
+	for _, s := range h.shares[:h.n] {
+		switch l := s.limits; {
+		case l.TasksInFlight > 0 && s.tasks >= l.TasksInFlight:
+			return overLimit(s.key, "TASK_LIMIT", "tasks without an outcome", l.TasksInFlight)
+		case l.QueuedBytes > 0 && int64(s.bytes+bytes) > l.QueuedBytes:
+			return overLimit(s.key, "BYTE_LIMIT", "bytes in tasks without an outcome", int(l.QueuedBytes))
+		}
+	}
+	h.count(1, bytes)
+	return nil
+}
+
+func (h *callQuotas) letGo(tasks, bytes int) {
+	if h == nil {
+		return
+	}
+	h.all.mu.Lock()
+	defer h.all.mu.Unlock()
+	h.count(-tasks, -bytes)
+}
+
+// count adds to what is held. The caller holds h.all.mu.
+func (h *callQuotas) count(tasks, bytes int) {
+	for _, s := range h.shares[:h.n] {
+		s.tasks += tasks
+		s.bytes += bytes
+	}
 }
 
 func overLimit(key quotaKey, reason, what string, most int) error {

@@ -17,6 +17,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
 
 	pb "reparto/gen/reparto/v1"
 	"reparto/internal/auth"
@@ -329,4 +330,54 @@ func testCaller(name string) *caller {
 	c := &caller{lost: make(chan struct{})}
 	c.identity.Store(&auth.Identity{Principal: &auth.Principal{Name: name}})
 	return c
+}
+
+// What calls of an address wait for is counted until each has its outcome, by unary
+// calls and streams together, and given back by a stream that breaks off.
+func TestTasksOfAnAddress(t *testing.T) {
+	h := serve(t, dispatch.Options{}, Options{AddressLimits: Limits{TasksInFlight: 2, QueuedBytes: 100}})
+	tasks := pb.NewTaskServiceClient(h.tcp()())
+	ctx, cancel := context.WithCancel(h.ctx)
+	stream, err := tasks.SubmitStream(ctx)
+	if err == nil {
+		_, err = stream.Recv()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	submit := func(n uint64, bytes int) {
+		_ = stream.Send(&pb.SubmitStreamRequest{Tasks: []*pb.StreamTask{{Number: n, Function: "f", Payload: make([]byte, bytes)}}})
+	}
+	answer := func() *pb.StreamOutcome {
+		t.Helper()
+		frame, err := stream.Recv()
+		if err != nil || len(frame.Outcomes) != 1 {
+			t.Fatal(frame, err)
+		}
+		return frame.Outcomes[0]
+	}
+	submit(1, 60)
+	submit(2, 41)
+	if o := answer(); o.Number != 2 || o.Error.GetReason() != "BYTE_LIMIT" {
+		t.Fatalf("%v, want 2 refused for its bytes", o)
+	}
+	submit(3, 40)
+	submit(4, 0)
+	if o := answer(); o.Number != 4 || o.Error.GetReason() != "TASK_LIMIT" {
+		t.Fatalf("%v, want 4 refused", o)
+	}
+	_, err = tasks.Submit(h.ctx, &pb.SubmitRequest{Function: "g", FailFast: true})
+	wants(t, err, refused{code: codes.ResourceExhausted, reason: "TASK_LIMIT", retry: true})
+	w := h.worker("w", 1, "f")
+	a := w.recv().AssignTasks[0]
+	w.send(&pb.WorkRequest{TaskResults: []*pb.TaskResult{{TaskId: a.TaskId, Attempt: a.Attempt, Token: a.Token}}})
+	if o := answer(); o.Number != 1 || o.Error != nil {
+		t.Fatalf("%v, want 1 done", o)
+	}
+	submit(5, 60)
+	cancel()
+	h.eventually("what a broken stream held is free", func() bool {
+		_, err := tasks.Submit(h.ctx, &pb.SubmitRequest{Function: "g", FailFast: true, Payload: make([]byte, 100)})
+		return status.Code(err) == codes.Unavailable // no worker
+	})
 }

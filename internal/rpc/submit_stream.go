@@ -118,12 +118,23 @@ func (c *clientStream) blocked() time.Duration {
 func (c *clientStream) abandonAll() {
 	c.mu.Lock()
 	c.ended = true
+	bytes := 0
 	tickets := make([]dispatch.Ticket, 0, c.flights.count())
 	for _, place := range c.flights.places {
 		tickets = append(tickets, c.flights.at(place).ticket)
+		bytes += c.flights.at(place).size
 	}
+	c.quotas.letGo(len(tickets), bytes)
 	c.mu.Unlock()
 	c.s.tasks.Abandon(tickets...)
+}
+
+// arrive says that a task has its answer. The caller holds c.mu.
+func (c *clientStream) arrive(place uint32) {
+	if !c.ended { // else all were let go of together
+		c.quotas.letGo(1, c.flights.at(place).size)
+	}
+	c.flights.arrive(place)
 }
 
 // read takes frames until the client closes its side (io.EOF) or breaks off.
@@ -216,12 +227,16 @@ func (c *clientStream) submit(tasks []*pb.StreamTask, batch []dispatch.Submissio
 		if err == nil && i >= granted {
 			err = refused
 		}
+		if err == nil && !c.ended {
+			err = c.quotas.hold(len(t.Payload))
+			c.over = c.over || err != nil
+		}
 		if err != nil {
 			c.put(answer{number: f.GetNumber(), id: f.GetTaskId(), err: err})
 			continue
 		}
 		t.Owner = owner
-		batch = append(batch, dispatch.Submission{Number: uint64(c.flights.depart(f.GetNumber(), f.Text != nil)), Task: t})
+		batch = append(batch, dispatch.Submission{Number: uint64(c.flights.depart(f.GetNumber(), f.Text != nil, len(t.Payload))), Task: t})
 	}
 	c.mu.Unlock()
 	for i := range batch {
@@ -249,7 +264,7 @@ func (c *clientStream) accepted(batch []dispatch.Submission) {
 				c.over = true
 			}
 			c.put(answer{number: f.number, id: b.Task.ID, err: c.refused})
-			c.flights.arrive(uint32(b.Number))
+			c.arrive(uint32(b.Number))
 		case c.ended:
 			late = append(late, b.Ticket)
 		case f.waits: // else it has its outcome already
@@ -267,7 +282,7 @@ func (c *clientStream) cancel(numbers []uint64) {
 	for _, n := range numbers {
 		if place, ok := c.flights.places[n]; ok {
 			tickets = append(tickets, c.flights.at(place).ticket)
-			c.flights.arrive(place)
+			c.arrive(place)
 			c.put(answer{number: n, err: noVerdict(&task.Outcome{State: task.Cancelled})})
 		}
 	}
@@ -284,7 +299,7 @@ func (c *clientStream) Done(number uint64, id string, o task.Outcome) {
 		return
 	}
 	c.put(answer{number: f.number, id: id, o: o, text: f.text})
-	c.flights.arrive(uint32(number))
+	c.arrive(uint32(number))
 }
 
 // put adds an answer for the writer. The caller holds c.mu.

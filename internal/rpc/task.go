@@ -74,6 +74,10 @@ func (s *taskService) Submit(ctx context.Context, req *pb.SubmitRequest) (*pb.Su
 	if err := admit(ctx, now, &t); err != nil {
 		return nil, err
 	}
+	if err := quotasOf(ctx).hold(len(t.Payload)); err != nil {
+		return nil, err
+	}
+	defer quotasOf(ctx).letGo(1, len(t.Payload))
 	s.log.received(ctx, &t)
 	c := calls.Get().(*call)
 	c.batch[0] = dispatch.Submission{Task: t}

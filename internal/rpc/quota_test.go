@@ -345,6 +345,9 @@ func TestTasksOfAnAddress(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if _, err := tasks.SubmitStream(h.ctx); err != nil { // one that goes on
+		t.Fatal(err)
+	}
 	submit := func(n uint64, bytes int) {
 		_ = stream.Send(&pb.SubmitStreamRequest{Tasks: []*pb.StreamTask{{Number: n, Function: "f", Payload: make([]byte, bytes)}}})
 	}

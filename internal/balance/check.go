@@ -189,7 +189,7 @@ func (f *function) checkShares() error {
 	var all load
 	turns := 0
 	for h := f.waitsFor.first; h != nil; h = h.next {
-		if turns++; h.len == 0 || f.waitsFor.byOwner[h.owner] != h || h.next != nil && h.next.prev != h || h.next == nil && f.waitsFor.final != h {
+		if turns++; h.len == 0 || h.next != nil && h.next.tag < h.tag || f.waitsFor.byOwner[h.owner] != h || h.next != nil && h.next.prev != h || h.next == nil && f.waitsFor.final != h {
 			return fmt.Errorf("owner %q does not belong where its turn is", h.owner)
 		}
 	}

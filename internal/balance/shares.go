@@ -4,13 +4,16 @@ package balance
 // owners have turns, so that one with a hundred thousand tasks and one with ten
 // get as many workers each. Priorities order the tasks of one owner.
 //
-// It is round-robin queueing as in Nagle's "On Packet Switches with Infinite
-// Storage" (RFC 970), with a task for a packet.
+// It is start-time fair queueing (Goyal, Vin and Cheng, 1996): each owner has a tag,
+// the least goes first, and what it is given moves its tag on by what that costs.
+// With small tasks alone that is taking turns, as in Nagle's "On Packet Switches with
+// Infinite Storage" (RFC 970); a large payload costs as many turns as it is long.
 type shares struct {
 	byOwner map[string]*share
 	last    *share // of who came last, who mostly comes again
-	// Those with something waiting, in the order of their turns.
+	// Those with something waiting, in the order of their tags.
 	first, final *share
+	now          int64 // the tag of the one that went last
 	load
 }
 
@@ -18,6 +21,7 @@ type shares struct {
 type share struct {
 	owner string
 	lines
+	tag        int64
 	prev, next *share // among those with something waiting
 }
 
@@ -57,6 +61,7 @@ func (s *shares) pushFront(e *entry) {
 	s.added(h, e)
 	if h.len == 1 && s.first != h {
 		s.unlink(h)
+		h.tag = min(h.tag, s.first.tag)
 		h.next, s.first.prev = s.first, h
 		s.first = h
 	}
@@ -73,6 +78,7 @@ func (s *shares) added(h *share, e *entry) {
 	e.share = h
 	s.add(e, 1)
 	if h.len == 1 {
+		h.tag = max(h.tag, s.now) // who was away saves nothing up
 		s.link(h)
 	}
 }
@@ -87,14 +93,24 @@ func (s *shares) remove(e *entry) {
 	}
 }
 
-// link gives h the last turn.
+// link gives h its turn: behind all whose tags are no greater.
 func (s *shares) link(h *share) {
-	if h.prev = s.final; h.prev != nil {
-		h.prev.next = h
+	before := s.final
+	for before != nil && before.tag > h.tag {
+		before = before.prev
+	}
+	h.prev, h.next = before, s.first
+	if before != nil {
+		h.next = before.next
+		before.next = h
 	} else {
 		s.first = h
 	}
-	s.final = h
+	if h.next != nil {
+		h.next.prev = h
+	} else {
+		s.final = h
+	}
 }
 
 func (s *shares) unlink(h *share) {
@@ -121,9 +137,16 @@ func (s *shares) head(set uint16) *entry {
 	return nil
 }
 
-// took says that e, which waits, is given out: its owner has had its turn.
+// turnBytes is how long a payload may be for the price of a turn.
+const turnBytes = 64 << 10
+
+// took says that e, which waits, is given out: its owner has had its turn, or as
+// many as the payload is long.
 func (s *shares) took(e *entry) {
-	if h := e.share; h != s.final {
+	h := e.share
+	s.now = h.tag
+	h.tag += 1 + int64(e.bytes/turnBytes)
+	if h != s.final {
 		s.unlink(h)
 		s.link(h)
 	}

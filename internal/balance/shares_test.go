@@ -2,6 +2,7 @@ package balance
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -64,5 +65,54 @@ func TestFunctionsTellTheOldestOfAnyOwner(t *testing.T) {
 	put(t, s, start, &task.Task{ID: "a", Owner: "a", Function: "f", Deadline: start.Add(time.Hour), MaxAttempts: 1})
 	if got := s.Functions(start.Add(time.Minute), "", 1); got[0].OldestAge != time.Minute || got[0].Queued != 2 {
 		t.Fatalf("%+v, want two and the oldest of a minute", got[0])
+	}
+}
+
+// A large payload costs its owner as many turns as it is long, so that small tasks
+// of others go before the next one.
+func TestALargePayloadCostsItsOwnerTurns(t *testing.T) {
+	s := New(Options{})
+	for i := range 3 {
+		put(t, s, start, &task.Task{
+			ID: fmt.Sprint("large", i), Owner: "large", Function: "f", Payload: make([]byte, 4*turnBytes), Deadline: start.Add(time.Hour), MaxAttempts: 1,
+		})
+	}
+	for i := range 8 {
+		put(t, s, start, owned("small", fmt.Sprint("small", i), 0))
+	}
+	got := strings.Join(order(t, s, start), " ")
+	want := "large0 small0 small1 small2 small3 small4 large1 small5 small6 small7 large2"
+	if got != want {
+		t.Errorf("the order is %s, want %s", got, want)
+	}
+}
+
+// Who was away has no more turns than those who waited.
+func TestWhoWasAwaySavesNothingUp(t *testing.T) {
+	s := New(Options{})
+	for i := range 20 {
+		put(t, s, start, owned("steady", fmt.Sprint("s", i), 0))
+	}
+	ses := s.Join(start, Registration{WorkerID: "w", Functions: []string{"f"}, Slots: 1})
+	done := func() string {
+		e := s.Take()[0]
+		s.Result(start, ses, &Result{TaskID: e.TaskID, Token: e.Token, Attempt: e.Attempt})
+		for s.effects[0].Kind != Assign {
+			s.effects = s.effects[1:]
+		}
+		return e.TaskID
+	}
+	for range 10 {
+		done()
+	}
+	for i := range 4 {
+		put(t, s, start, owned("late", fmt.Sprint("l", i), 0))
+	}
+	var got []string
+	for range 8 {
+		got = append(got, done())
+	}
+	if want := "s10 l0 s11 l1 s12 l2 s13 l3"; strings.Join(got, " ") != want {
+		t.Errorf("the order is %q, want %s", got, want)
 	}
 }

@@ -36,21 +36,25 @@ type outbox struct {
 	pending        []Assignment // from head on
 	head           int
 	assigned, sent uint64 // assignments put in and taken out since the start
-	cancels        []heldCancel
-	heartbeat      bool
-	drain          bool
-	reconnectAfter time.Duration
-	promised       int // assignments that will be put in once they are on disk
-	leave          bool
-	acks           []uint64
-	sending        bool      // a frame was taken and is not yet sent
-	since          time.Time // when that frame was taken, or the last was sent
+	// Large ones stand apart, so that what is small need not wait for all of them.
+	large                    []Assignment
+	assignedLarge, sentLarge uint64
+	largeDue                 bool // the frame before had none though one waited
+	cancels                  []heldCancel
+	heartbeat                bool
+	drain                    bool
+	reconnectAfter           time.Duration
+	promised                 int // assignments that will be put in once they are on disk
+	leave                    bool
+	acks                     []uint64
+	sending                  bool      // a frame was taken and is not yet sent
+	since                    time.Time // when that frame was taken, or the last was sent
 }
 
 // heldCancel waits until the assignment it names has been sent.
 type heldCancel struct {
 	Cancel
-	after uint64
+	after, afterLarge uint64
 }
 
 func (o *outbox) signal() {
@@ -62,8 +66,13 @@ func (o *outbox) signal() {
 
 func (o *outbox) putAssignment(a Assignment) {
 	o.mu.Lock()
-	o.pending = append(o.pending, a)
-	o.assigned++
+	if len(a.Payload) > largeBytes {
+		o.large = append(o.large, a)
+		o.assignedLarge++
+	} else {
+		o.pending = append(o.pending, a)
+		o.assigned++
+	}
 	o.mu.Unlock()
 	o.signal()
 }
@@ -108,7 +117,7 @@ func (o *outbox) putLeave() {
 
 func (o *outbox) putCancel(c Cancel) {
 	o.mu.Lock()
-	o.cancels = append(o.cancels, heldCancel{c, o.assigned})
+	o.cancels = append(o.cancels, heldCancel{c, o.assigned, o.assignedLarge})
 	o.mu.Unlock()
 	o.signal()
 }
@@ -157,12 +166,12 @@ func (o *outbox) take(f *Frame) bool {
 	f.Acked, o.acks = o.acks, f.Acked
 	o.takeAssignments(f)
 	n := 0
-	for n < len(o.cancels) && o.cancels[n].after <= o.sent {
+	for n < len(o.cancels) && o.cancels[n].after <= o.sent && o.cancels[n].afterLarge <= o.sentLarge {
 		f.Cancel = append(f.Cancel, o.cancels[n].Cancel)
 		n++
 	}
 	o.cancels = append(o.cancels[:0], o.cancels[n:]...)
-	if o.drain && o.sent == o.assigned && o.promised == 0 {
+	if o.drain && o.sent == o.assigned && o.sentLarge == o.assignedLarge && o.promised == 0 {
 		f.Drain, f.ReconnectAfter, f.Leave, o.drain = true, o.reconnectAfter, o.leave, false
 	}
 	if len(f.Assign) == 0 && len(f.Cancel) == 0 && len(f.Acked) == 0 && !f.Drain && !o.heartbeat {
@@ -173,8 +182,33 @@ func (o *outbox) take(f *Frame) bool {
 	return true
 }
 
-// takeAssignments moves as many as a frame may hold.
+// takeAssignments moves as many as a frame may hold: small ones, or a large one that
+// has let a frame of small ones go before it.
 func (o *outbox) takeAssignments(f *Frame) {
+	if len(o.large) > 0 && (o.largeDue || o.head == len(o.pending)) {
+		o.takeLarge(f)
+		return
+	}
+	o.takeSmall(f)
+	if o.largeDue = len(o.large) > 0; o.largeDue {
+		o.signal()
+	}
+}
+
+func (o *outbox) takeLarge(f *Frame) {
+	f.Assign = append(f.Assign, o.large[0])
+	o.large[0] = Assignment{}
+	if o.large = o.large[1:]; len(o.large) == 0 {
+		o.large = nil
+	}
+	o.sentLarge++
+	o.largeDue = false
+	if len(o.large) > 0 || o.head < len(o.pending) {
+		o.signal()
+	}
+}
+
+func (o *outbox) takeSmall(f *Frame) {
 	n, size := 0, 0
 	for _, a := range o.pending[o.head:] {
 		size += len(a.Payload) + assignmentOverhead
@@ -201,6 +235,9 @@ func (o *outbox) takeAssignments(f *Frame) {
 		o.signal() // the rest is for the next frame
 	}
 }
+
+// largeBytes is what a payload has at most to travel with others.
+const largeBytes = MaxFrameBytes / 4
 
 // assignmentOverhead is about what an assignment adds to a frame beside its
 // payload: id, function, token.

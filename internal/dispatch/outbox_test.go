@@ -10,7 +10,8 @@ func newOutbox() *outbox { return &outbox{ready: make(chan struct{}, 1)} }
 
 func (o *outbox) fill(n, size int) {
 	for range n {
-		o.putAssignment(Assignment{TaskID: fmt.Sprint(o.assigned), Token: o.assigned, Payload: make([]byte, size)})
+		token := o.assigned + o.assignedLarge
+		o.putAssignment(Assignment{TaskID: fmt.Sprint(token), Token: token, Payload: make([]byte, size)})
 	}
 }
 
@@ -55,13 +56,49 @@ func TestFrameSizes(t *testing.T) {
 	}
 }
 
-func TestLargeOneDoesNotHoldUpWhatIsBehind(t *testing.T) {
+// Large ones go one a frame, in turn with frames of small ones.
+func TestLargeOnesDoNotHoldUpWhatIsSmall(t *testing.T) {
 	o := newOutbox()
-	o.fill(2, 10)
+	o.fill(1, 10)
+	o.fill(3, 2*MaxFrameBytes)
+	o.fill(2, largeBytes)
+	o.fill(300, 10)
+	var got []string
+	var f Frame
+	for o.take(&f) {
+		large := 0
+		for _, a := range f.Assign {
+			if len(a.Payload) > largeBytes {
+				large++
+			}
+		}
+		got = append(got, fmt.Sprint(large, "+", len(f.Assign)-large))
+		select {
+		case <-o.ready:
+		default:
+			if len(o.large) > 0 || o.head < len(o.pending) {
+				t.Fatalf("nothing tells the writer of the rest after %q", got)
+			}
+		}
+	}
+	if want := "[0+256 1+0 0+47 1+0 1+0]"; fmt.Sprint(got) != want {
+		t.Errorf("frames of large and small ones %v, want %s", got, want)
+	}
+}
+
+// The notice that a large one is cancelled waits for it, though small ones pass.
+func TestCancelOfALargeOneWaitsForIt(t *testing.T) {
+	o := newOutbox()
+	o.fill(1, 10)
 	o.fill(1, 2*MaxFrameBytes)
-	o.fill(2, 10)
-	if got := o.frames(t); fmt.Sprint(got) != "[2 1 2]" {
-		t.Errorf("frames of %v, want [2 1 2]", got)
+	o.putCancel(Cancel{Token: 1})
+	o.putDrain(time.Second)
+	var f Frame
+	if !o.take(&f) || len(f.Assign) != 1 || len(f.Cancel) != 0 || f.Drain {
+		t.Fatalf("the first frame is %d assignments, %v, drain %v; want the small one", len(f.Assign), f.Cancel, f.Drain)
+	}
+	if !o.take(&f) || len(f.Assign) != 1 || len(f.Cancel) != 1 || !f.Drain {
+		t.Fatalf("the second frame is %d assignments, %v, drain %v; want the large one and all that is about it", len(f.Assign), f.Cancel, f.Drain)
 	}
 }
 

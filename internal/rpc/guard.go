@@ -169,7 +169,7 @@ func administers(p *auth.Principal) error {
 	return denied("MAY_NOT_ADMINISTER", p, "may not administer the balancer")
 }
 
-// open is what anybody may ask without saying who they are: load balancers and
+// openToAll reports what anybody may ask without saying who they are: load balancers and
 // orchestrators look after the health.
 func openToAll(method string) bool { return strings.HasPrefix(method, "/grpc.health.v1.Health/") }
 

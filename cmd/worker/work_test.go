@@ -160,7 +160,9 @@ func TestClassicWorkerLines(t *testing.T) {
 
 func TestClassicWorkerSaysWhatWentWrong(t *testing.T) {
 	b := startBalancer(t, "127.0.0.1:0")
-	p := start(t, "--balancer", b.address, "--id", "w", "--log", "classic")
+	// The balancer is gone before it may have acknowledged the result, which the
+	// worker then tries to deliver for as long as it may drain.
+	p := start(t, "--balancer", b.address, "--id", "w", "--log", "classic", "--drain-timeout", "1s")
 	if got := b.submit(t, "sum", "1,abc"); got.GetFailure().GetMessage() != "invalid literal for int() with base 10: 'abc'" {
 		t.Errorf("got %v", got)
 	}

@@ -23,9 +23,10 @@ type files struct {
 	cert, key, ca string
 	log           *slog.Logger
 
-	mu   sync.Mutex
-	seen [3]stamp // what the files were when they were last read
-	now  *contents
+	mu     sync.Mutex
+	seen   [3]stamp // what the files were when they were last read
+	broken bool     // they could not be used then
+	now    *contents
 }
 
 // contents is one state of the files. Nobody changes it.
@@ -85,8 +86,13 @@ func (f *files) current() *contents {
 	f.seen = stamps
 	next, err := f.read()
 	if err != nil {
+		f.broken = true
 		f.log.Warn("TLS files have changed and can't be used; what was read before stays in force", "error", err)
 		return f.now
+	}
+	if f.broken { // what is good again may be what was in force all the while
+		f.broken = false
+		f.log.Info("TLS files can be used again")
 	}
 	f.announce(f.now, next)
 	f.now = next

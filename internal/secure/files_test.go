@@ -118,6 +118,14 @@ func TestABrokenFileLeavesInForceWhatWas(t *testing.T) {
 			if _, err := openFiles(cert, key, caFile, nil); err == nil || !strings.Contains(err.Error(), dir) {
 				t.Errorf("at the start the error is %v, and should name the file", err)
 			}
+			good.Write(dir, "server")
+			securetest.Write(dir, "ca.pem", ca.PEM)
+			for range 2 {
+				f.current()
+			}
+			if strings.Count(log.String(), `"TLS files can be used again"`) != 1 {
+				t.Errorf("that all is well again is not told once:\n%s", &log)
+			}
 		})
 	}
 }

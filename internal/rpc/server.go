@@ -256,6 +256,10 @@ func (s *Server) limitOwners() {
 	s.inside.LimitOwners(bounds(s.opt.PrincipalLimits), named)
 }
 
+// maxHeaders bounds the headers of a call, in bytes: ample for a token. All that is
+// ours travels in messages.
+const maxHeaders = 64 << 10
+
 // serverOptions are set for many small messages; docs/benchmarks.md has what
 // each is worth.
 func serverOptions(o Options, a admission) []grpc.ServerOption {
@@ -266,6 +270,7 @@ func serverOptions(o Options, a admission) []grpc.ServerOption {
 	stream := []grpc.StreamServerInterceptor{recovery.StreamServerInterceptor(onPanic)}
 	options := []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(o.MaxMessage),
+		grpc.MaxHeaderListSize(maxHeaders),
 		grpc.ForceServerCodecV2(wire.Codec{}),
 		experimental.BufferPool(wire.Buffers),
 		grpc.StaticStreamWindowSize(1 << 20),

@@ -384,4 +384,3 @@ func inDocument(t *testing.T, mark, table string) {
 		t.Errorf("the table is now\n%s\nand in %s it is\n%s\n(after a look at it: go test ./internal/server -run %s -rewrite)", table, file, was, t.Name())
 	}
 }
-

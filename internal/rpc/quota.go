@@ -82,6 +82,7 @@ func (q *quotas) limitsOf(p *auth.Principal) Limits {
 type share struct {
 	*quota
 	limits Limits
+	pace   *rate.Limiter // the quota's, when the call began; nil without a limit
 }
 
 // callQuotas are those that a call counts against: its principal's and its
@@ -154,13 +155,13 @@ func (q *quotas) join(held *callQuotas, key quotaKey, l Limits) error {
 		q.forget()
 	}
 	q.by[key] = u
-	u.pace(l)
+	u.setPace(l)
 	u.users++
 	u.conns[remote]++
 	if stream {
 		u.streams++
 	}
-	held.shares[held.n] = share{u, l}
+	held.shares[held.n] = share{u, l, u.rate}
 	held.n++
 	return nil
 }
@@ -179,8 +180,8 @@ func (q *quotas) forget() {
 	}
 }
 
-// pace puts a rate in force.
-func (u *quota) pace(l Limits) {
+// setPace puts a rate in force.
+func (u *quota) setPace(l Limits) {
 	if l.TasksPerSecond <= 0 {
 		u.rate = nil
 		return
@@ -229,15 +230,15 @@ func (h *callQuotas) take(now time.Time, n int) (granted int, refused error) {
 		return n, nil
 	}
 	for _, s := range h.shares[:h.n] {
-		if s.rate == nil {
+		if s.pace == nil {
 			continue
 		}
-		k := min(n, int(s.rate.TokensAt(now)))
-		if k <= 0 || !s.rate.AllowN(now, k) {
+		k := min(n, int(s.pace.TokensAt(now)))
+		if k <= 0 || !s.pace.AllowN(now, k) {
 			k = 0
 		}
 		if k < n {
-			wait := time.Duration(float64(time.Second) / float64(s.rate.Limit()))
+			wait := time.Duration(float64(time.Second) / float64(s.pace.Limit()))
 			refused = &refusal{
 				code: codes.ResourceExhausted, reason: "RATE_LIMIT", retryAfter: max(wait, time.Millisecond),
 				message: fmt.Sprintf("%s brings more than its %g tasks a second; slow down, or ask for more", s.key, s.limits.TasksPerSecond),

@@ -42,8 +42,9 @@ type Error struct {
 	Message string
 	// RetryAfter is when another try may help; 0 when none will.
 	RetryAfter time.Duration
-	Metadata   map[string]string
-	TaskID     string
+	// Metadata may be shared with other errors: read it, and don't change it.
+	Metadata map[string]string
+	TaskID   string
 	cause      error
 }
 

@@ -103,15 +103,17 @@ func (d *decoder) enqueueTask(t *pb.EnqueueTask, r reader) {
 
 func hintOfEnqueueResponse(m *pb.EnqueueResponse) int {
 	n := fields
+	var errors sizes
 	for _, e := range m.Results {
-		n += spare + len(e.TaskId) + hintOfError(e.Error)
+		n += spare + len(e.TaskId) + errors.of(e.Error)
 	}
 	return n
 }
 
 func (w *writer) enqueueResponse(m *pb.EnqueueResponse) {
+	var errors sizes
 	for _, e := range m.Results {
-		hint := 4 + len(e.TaskId) + hintOfError(e.Error)
+		hint := 4 + len(e.TaskId) + errors.of(e.Error)
 		at := w.open(1, hint)
 		w.string(1, e.TaskId)
 		w.bool(2, e.Existed)

@@ -78,6 +78,7 @@ type decoder struct {
 	blob   []byte
 	recent [4]string // names that come again and again
 	turn   int
+	last   read
 }
 
 const (

@@ -128,15 +128,17 @@ func hintOfSubmitResponse(m *pb.SubmitStreamResponse) int {
 		return rare
 	}
 	n := fields
+	var errors sizes
 	for _, o := range m.Outcomes {
-		n += spare + hintOfStreamOutcome(o)
+		n += spare + hintOfStreamOutcome(o, &errors)
 	}
 	return n
 }
 
 func (w *writer) submitResponse(m *pb.SubmitStreamResponse) {
+	var errors sizes
 	for _, o := range m.Outcomes {
-		hint := hintOfStreamOutcome(o)
+		hint := hintOfStreamOutcome(o, &errors)
 		at := w.open(2, hint)
 		w.streamOutcome(o)
 		w.close(at, hint)
@@ -158,8 +160,8 @@ func (d *decoder) submitResponse(m *pb.SubmitStreamResponse) {
 	}
 }
 
-func hintOfStreamOutcome(o *pb.StreamOutcome) int {
-	n := 20 + len(o.TaskId) + len(o.Result) + len(o.WorkerId) + hintOfError(o.Error)
+func hintOfStreamOutcome(o *pb.StreamOutcome, errors *sizes) int {
+	n := 20 + len(o.TaskId) + len(o.Result) + len(o.WorkerId) + errors.of(o.Error)
 	if o.Text != nil {
 		n += len(*o.Text)
 	}

@@ -23,7 +23,8 @@ import (
 // Unmarshal of a SubmitStreamRequest or a WorkRequest uses the messages in it
 // again: who reads a stream into one and the same frame must be done with it
 // before the next, and may keep the payloads, results and strings alone. The
-// messages that Marshal takes must not hold unknown fields.
+// messages that Marshal takes must not hold unknown fields. Errors that are the same
+// in one message that was read are one: nobody may change them.
 type Codec struct{}
 
 // rare is the hint of what is left to the library.

@@ -33,6 +33,7 @@ func samples() []proto.Message {
 	pairs := map[string]string{"a": "1", "": "", "traceparent": strings.Repeat("0", 300)}
 	failure := &pb.Failure{Reason: "R", Message: "m", Retry: true, RetryAfterMs: 7}
 	problem := &pb.Error{Code: 8, Reason: "QUEUE_FULL", Message: "é", RetryAfterMs: 1, Metadata: pairs}
+	full := &pb.Error{Code: 8, Reason: "QUEUE_FULL", Message: "m", Metadata: map[string]string{"limit": "2000"}}
 	var many []*pb.StreamTask
 	for i := range 300 {
 		many = append(many, &pb.StreamTask{Number: uint64(i), Function: "f" + strings.Repeat("o", i%7), Payload: long[:i%200], TaskId: strings.Repeat("i", i%40)})
@@ -51,6 +52,10 @@ func samples() []proto.Message {
 			{}, {Number: 3, TaskId: "t", Result: long, Attempt: 2, WorkerId: "w"}, {Text: text("x"), WorkerId: "w"},
 			{Failure: failure, Attempt: -1}, {Error: problem},
 		}},
+		&pb.SubmitStreamResponse{Outcomes: []*pb.StreamOutcome{
+			{Error: full, Number: 1}, {Error: full, Number: 1 << 60}, {Error: &pb.Error{}}, {}, {Error: full, TaskId: string(long)},
+			{Error: proto.CloneOf(full)}, {Error: problem}, {Error: full},
+		}},
 		&pb.WorkRequest{Register: &pb.Register{WorkerId: "w", Functions: []string{"f"}}},
 		&pb.WorkRequest{Progress: []*pb.Progress{{Token: 1, Percent: 2, Message: "m"}}},
 		&pb.WorkRequest{Heartbeat: &pb.Heartbeat{}, Drain: &pb.Drain{}, TaskResults: []*pb.TaskResult{
@@ -66,7 +71,7 @@ func samples() []proto.Message {
 				ExpireTime: &timestamppb.Timestamp{}, TimeToLive: durationpb.New(time.Hour), Retention: durationpb.New(2), FreshId: true},
 			{Text: text("t"), Function: "f"},
 		}},
-		&pb.EnqueueResponse{Results: []*pb.Enqueued{{}, {TaskId: "t", Existed: true}, {Error: problem}}},
+		&pb.EnqueueResponse{Results: []*pb.Enqueued{{}, {TaskId: "t", Existed: true}, {Error: problem}, {Error: problem}}},
 	}
 }
 
@@ -201,6 +206,39 @@ func TestOthersAreTheLibrarys(t *testing.T) {
 	}
 }
 
+// A balancer whose queue is full says so of thousands of tasks at a time: what is
+// the same for all must be paid for once.
+func TestRefusalsThatAreTheSameCostLittle(t *testing.T) {
+	m := refusals()
+	data, err := Codec{}.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := &pb.SubmitStreamResponse{}
+	allocs := testing.AllocsPerRun(100, func() {
+		if err := (Codec{}).Unmarshal(data, read); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if !proto.Equal(m, read) {
+		t.Errorf("read %v", read)
+	}
+	if each := allocs / float64(len(m.Outcomes)); each > 0.3 {
+		t.Errorf("%.1f allocations for a refusal", each)
+	}
+}
+
+// refusals is the frame of a balancer whose queue is full.
+func refusals() *pb.SubmitStreamResponse {
+	full := &pb.Error{Code: 8, Reason: "QUEUE_FULL", Message: "the queue of the function is full (2000 tasks)", RetryAfterMs: 500,
+		Metadata: map[string]string{"limit": "2000"}}
+	m := &pb.SubmitStreamResponse{}
+	for i := range 128 {
+		m.Outcomes = append(m.Outcomes, &pb.StreamOutcome{Number: 1<<40 + uint64(i), TaskId: "01942d3f-0000-7000-8000-000000000000", Error: full})
+	}
+	return m
+}
+
 // FuzzUnmarshal holds the codec against the library on whatever may arrive.
 func FuzzUnmarshal(f *testing.F) {
 	for _, m := range samples() {
@@ -241,6 +279,34 @@ func unknown(m proto.Message) bool {
 	var o = proto.UnmarshalOptions{DiscardUnknown: true}
 	b, err := proto.Marshal(clean)
 	return err != nil || o.Unmarshal(b, clean) != nil || !proto.Equal(m, clean)
+}
+
+func BenchmarkRefusals(b *testing.B) {
+	m := refusals()
+	data, err := Codec{}.Marshal(m)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Run("decode", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if err := (Codec{}).Unmarshal(data, &pb.SubmitStreamResponse{}); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*128), "ns/task")
+	})
+	b.Run("encode", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			d, err := Codec{}.Marshal(m)
+			if err != nil {
+				b.Fatal(err)
+			}
+			d.Free()
+		}
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*128), "ns/task")
+	})
 }
 
 func BenchmarkFrame(b *testing.B) {

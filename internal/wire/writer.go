@@ -9,8 +9,9 @@ import (
 
 // writer puts a message together. Once it is bad, the library has the last word.
 type writer struct {
-	b   []byte
-	bad bool
+	b    []byte
+	bad  bool
+	last written
 }
 
 // Hints are about how many bytes something takes: fields, a message of few and

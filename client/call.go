@@ -22,7 +22,9 @@ type call struct {
 	err  error
 	done chan struct{}        // of Submit: holds a token once settled
 	fn   func(Outcome, error) // of SubmitFunc
-	halt func()               // stops watching the context
+
+	watch      *watch // for the end of the context of SubmitFunc
+	prev, next *call  // there
 }
 
 var calls = sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }}
@@ -45,12 +47,6 @@ func (k *call) start(ctx context.Context, t *Task) {
 func (k *call) recycle() {
 	*k = call{done: k.done}
 	calls.Put(k)
-}
-
-func (k *call) unwatch() {
-	if k.halt != nil {
-		k.halt()
-	}
 }
 
 // table holds the calls under way by number. The low half of a number is a slot,
@@ -102,6 +98,7 @@ func (t *table) remove(k *call) {
 // Who waits in Submit is to be woken after that: see release.
 func (c *Client) settle(k *call, out Outcome, err error) {
 	k.settled, k.out, k.err = true, out, err
+	c.unwatch(k)
 	if k.fn != nil {
 		c.finished = append(c.finished, k)
 		c.room.untold++
@@ -130,6 +127,10 @@ func release(over []*call) {
 func (c *Client) abandon(k *call, err error) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.abandonLocked(k, err)
+}
+
+func (c *Client) abandonLocked(k *call, err error) bool {
 	if k.settled {
 		return false
 	}

@@ -47,7 +47,7 @@ type Client struct {
 	finish  chan struct{} // tells the teller that there is something to tell
 	running sync.WaitGroup
 	telling sync.WaitGroup
-	watches sync.WaitGroup // functions that wait for the end of a context
+	watches sync.WaitGroup // functions that wait for the end of a context, and calls of SubmitFunc that go on
 	closing sync.Once
 
 	life      context.Context // ends with Close; of calls that are nobody's own
@@ -65,6 +65,7 @@ type Client struct {
 	table   table
 	room    room
 	cancels []uint64 // numbers to be cancelled at the balancer
+	latest  *watch   // of the last context that SubmitFunc had; nil when it has no calls
 
 	accepting  bool      // a stream takes tasks
 	lastErr    error     // why there is none

@@ -57,7 +57,8 @@ func (c *Client) SubmitFunc(ctx context.Context, t Task, done func(Outcome, erro
 	if done == nil {
 		done = func(Outcome, error) {}
 	}
-	k := &call{fn: done}
+	k := calls.Get().(*call)
+	k.fn = done
 	k.start(ctx, &t)
 	if !c.watch(ctx, k) {
 		done(Outcome{}, c.errClosed(t.ID))
@@ -67,37 +68,6 @@ func (c *Client) SubmitFunc(ctx context.Context, t Task, done func(Outcome, erro
 	if err := c.admit(ctx, k); err != nil {
 		c.abandon(k, err) // unless ctx's end was faster
 	}
-}
-
-// watch has the end of ctx settle the call, and starts the teller; false when
-// the Client is closed.
-func (c *Client) watch(ctx context.Context, k *call) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		return false
-	}
-	// Close waits for this call to be admitted, or told why not, and then for the
-	// teller.
-	c.watches.Add(1)
-	if !c.told {
-		c.told = true
-		c.telling.Go(c.tell)
-	}
-	if ctx.Done() == nil {
-		return true
-	}
-	c.watches.Add(1)
-	halt := context.AfterFunc(ctx, func() {
-		defer c.watches.Done()
-		c.abandon(k, errContext(ctx, k.task.ID))
-	})
-	k.halt = func() {
-		if halt() {
-			c.watches.Done()
-		}
-	}
-	return true
 }
 
 // admit puts the call among the pending, once there is room.

@@ -28,8 +28,11 @@ func (c *Client) tell() {
 		}
 		for some := range slices.Chunk(batch, tellAtOnce) {
 			for _, k := range some {
-				k.unwatch()
-				k.fn(k.out, k.err)
+				fn, out, err := k.fn, k.out, k.err
+				if k.sent { // else it may still be among the pending
+					k.recycle()
+				}
+				fn(out, err)
 			}
 			c.mu.Lock()
 			c.room.told(len(some))

@@ -45,7 +45,7 @@ type Error struct {
 	// Metadata may be shared with other errors: read it, and don't change it.
 	Metadata map[string]string
 	TaskID   string
-	cause      error
+	cause    error
 }
 
 func (e *Error) Error() string { return cmp.Or(e.Message, e.Reason, e.Code.String()) }

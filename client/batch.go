@@ -15,11 +15,9 @@ import (
 )
 
 // Bounds of a request, and how many are under way at a time: while they are, the
-// next one gathers. One larger task travels alone. With more in a request the client
-// and the balancer wait for each other in turn; docs/benchmarks.md has how little is
-// sure about the number.
+// next one gathers. One larger task travels alone.
 const (
-	maxBatch      = 400
+	maxBatch      = 1000 // what a balancer takes at most
 	maxBatchBytes = 8 << 20
 	maxRequests   = 2
 )

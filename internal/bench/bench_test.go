@@ -95,11 +95,10 @@ func startHouse(t testing.TB, broker, kind string, n int, profile string) *house
 	return h
 }
 
-// sample is one measurement. CPU time is for 100,000 tasks: the broker's, and
-// that of all processes together.
+// sample is one measurement. CPU time is for 100,000 tasks.
 type sample struct {
 	report
-	brokerCPU, allCPU time.Duration
+	broker, client, workers, all time.Duration
 }
 
 // measure has a new client process run against a house.
@@ -107,23 +106,28 @@ func (h *house) measure(t testing.TB, c config) sample {
 	t.Helper()
 	c.Address = h.address
 	client := start(t, "client", c)
-	all := func() time.Duration {
-		sum := client.cpu() + h.broker.cpu()
+	look := func() (now sample) {
+		now.broker, now.client = h.broker.cpu(), client.cpu()
 		for _, w := range h.workers {
-			sum += w.cpu()
+			now.workers += w.cpu()
 		}
-		return sum
+		return now
 	}
 	var s sample
 	var started any
 	client.expect("go", &started)
-	broker, every := h.broker.cpu(), all()
+	before := look()
 	client.expect("report", &s.report)
-	broker, every = h.broker.cpu()-broker, all()-every
+	after := look()
 	client.stop()
 	if s.Tasks > 0 {
-		scale := 100_000 / float64(s.Tasks)
-		s.brokerCPU, s.allCPU = time.Duration(float64(broker)*scale), time.Duration(float64(every)*scale)
+		used := func(of func(sample) time.Duration) time.Duration {
+			return time.Duration(float64(of(after)-of(before)) * 100_000 / float64(s.Tasks))
+		}
+		s.broker = used(func(s sample) time.Duration { return s.broker })
+		s.client = used(func(s sample) time.Duration { return s.client })
+		s.workers = used(func(s sample) time.Duration { return s.workers })
+		s.all = s.broker + s.client + s.workers
 	}
 	return s
 }
@@ -174,12 +178,14 @@ func BenchmarkEndToEnd(b *testing.B) {
 			b.ReportMetric(median(got, func(_ int, s sample) float64 { return s.Rate }), "tasks/s")
 			b.ReportMetric(median(got, func(_ int, s sample) float64 { return s.P50 }), "p50-µs")
 			b.ReportMetric(median(got, func(_ int, s sample) float64 { return s.P99 }), "p99-µs")
-			b.ReportMetric(median(got, func(_ int, s sample) float64 { return s.brokerCPU.Seconds() }), "broker-s/100k")
-			b.ReportMetric(median(got, func(_ int, s sample) float64 { return s.allCPU.Seconds() }), "all-s/100k")
+			b.ReportMetric(median(got, func(_ int, s sample) float64 { return s.broker.Seconds() }), "broker-s/100k")
+			b.ReportMetric(median(got, func(_ int, s sample) float64 { return s.client.Seconds() }), "client-s/100k")
+			b.ReportMetric(median(got, func(_ int, s sample) float64 { return s.workers.Seconds() }), "workers-s/100k")
+			b.ReportMetric(median(got, func(_ int, s sample) float64 { return s.all.Seconds() }), "all-s/100k")
 			if base := samples[key(c.base, c.inFlight)]; base != nil {
 				b.ReportMetric(100*median(got, func(i int, s sample) float64 { return s.Rate / base[i].Rate }), "%-of-relay")
 				b.ReportMetric(100*median(got, func(i int, s sample) float64 {
-					return base[i].allCPU.Seconds() / max(s.allCPU.Seconds(), 1e-9)
+					return base[i].all.Seconds() / max(s.all.Seconds(), 1e-9)
 				}), "%-of-relay-per-cpu")
 			}
 		})

@@ -48,26 +48,33 @@ func (s *taskService) about(
 
 // mayKnow refuses a caller a task that is not its own, as if there were none.
 func (s *taskService) mayKnow(ctx context.Context, id string) error {
-	who := callerOf(ctx)
-	if who == nil || who.principal().Administers() {
+	if callerOf(ctx).seesAll() {
 		return nil
 	}
-	r, err := s.kept.Task(ctx, id)
-	if err == nil && !who.sees(r.Owner) {
-		err = dispatch.ErrTaskNotFound
-	}
-	if err != nil {
+	if _, err := s.seen(ctx, id); err != nil {
 		return failed(ctx, s.log.log, err)
 	}
 	return nil
 }
 
-func (s *taskService) GetTask(ctx context.Context, req *pb.GetTaskRequest) (*pb.GetTaskResponse, error) {
-	t, err := s.about(ctx, req.GetTaskId(), s.kept.Task)
-	if err != nil {
-		return nil, err
+// seen is a task as its caller may see it.
+func (s *taskService) seen(ctx context.Context, id string) (*task.Record, error) {
+	r, err := s.kept.Task(ctx, id)
+	if who := callerOf(ctx); err == nil && !who.seesAll() && r.Owner != who.owner() {
+		return nil, dispatch.ErrTaskNotFound
 	}
-	return &pb.GetTaskResponse{Task: t}, nil
+	return r, err
+}
+
+func (s *taskService) GetTask(ctx context.Context, req *pb.GetTaskRequest) (*pb.GetTaskResponse, error) {
+	if err := task.CheckID(req.GetTaskId()); err != nil {
+		return nil, refuse(err)
+	}
+	r, err := s.seen(ctx, req.GetTaskId())
+	if err != nil {
+		return nil, failed(ctx, s.log.log, err)
+	}
+	return &pb.GetTaskResponse{Task: recordToWire(r)}, nil
 }
 
 func (s *taskService) CancelTask(ctx context.Context, req *pb.CancelTaskRequest) (*pb.CancelTaskResponse, error) {
@@ -137,7 +144,7 @@ func (s *taskService) ListTasks(ctx context.Context, req *pb.ListTasksRequest) (
 			return nil, refuse(err)
 		}
 	}
-	if who := callerOf(ctx); who != nil && !who.principal().Administers() {
+	if who := callerOf(ctx); !who.seesAll() {
 		q.Owner = who.owner()
 	}
 	var err error

@@ -20,8 +20,8 @@ import (
 )
 
 // guard lets in whom the directory knows, to what it may do, and ends calls that
-// last when that changes. A guard without a directory lets everybody do
-// everything, as nobody in particular.
+// last when that changes. Where there is none, everybody may do everything, as
+// nobody in particular.
 type guard struct {
 	who *auth.Directory
 	// local is the principal of connections within the process; empty: they show
@@ -87,11 +87,9 @@ func mayWork(p *auth.Principal, functions []string) error {
 	return nil
 }
 
-// sees reports whether the caller may know of a task. What it may not is to it as
-// if it were not there.
-func (c *caller) sees(owner string) bool {
-	return c == nil || c.principal().Administers() || c.principal().Name == owner
-}
+// seesAll reports whether the caller may know of tasks that are not its own. To who
+// may not they are as if they were not there.
+func (c *caller) seesAll() bool { return c == nil || c.principal().Administers() }
 
 func denied(reason string, p *auth.Principal, what string) error {
 	return &refusal{

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	middleware "github.com/grpc-ecosystem/go-grpc-middleware/v2"
 	"golang.org/x/time/rate"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -24,8 +25,9 @@ type Limits = auth.Limits
 type quotas struct {
 	principal, address Limits
 
-	mu sync.Mutex
-	by map[quotaKey]*quota
+	mu       sync.Mutex
+	by       map[quotaKey]*quota
+	forgetAt int // how many of them make it worth a look which are of no use
 }
 
 // quotaKey is whose quota it is: one of the two is set.
@@ -51,16 +53,15 @@ type quota struct {
 	bytes   int            // in these
 	conns   map[string]int // calls, by the peer's address and port
 	rate    *rate.Limiter  // nil without a limit
-	touched time.Time
 }
 
 func newQuotas(o *Options) *quotas {
-	return &quotas{principal: o.PrincipalLimits, address: o.AddressLimits, by: map[quotaKey]*quota{}}
+	return &quotas{principal: o.PrincipalLimits, address: o.AddressLimits, by: map[quotaKey]*quota{}, forgetAt: manyQuotas}
 }
 
-// limitsOf are what a principal's own limits leave to the usual ones.
-func (q *quotas) limitsOf(p *auth.Principal) Limits {
-	l, own := q.principal, p.Limits
+// limitsOf are a principal's own limits, and the usual ones where it has none.
+func limitsOf(p *auth.Principal, usual Limits) Limits {
+	l, own := usual, p.Limits
 	set := func(to *int, v int) {
 		if v != 0 {
 			*to = v
@@ -108,7 +109,7 @@ func (q *quotas) enter(ctx context.Context, stream bool) (*callQuotas, error) {
 	var own Limits
 	c := callerOf(ctx)
 	if c != nil {
-		own = q.limitsOf(c.principal())
+		own = limitsOf(c.principal(), q.principal)
 		own.TasksInFlight, own.QueuedBytes = 0, 0 // the inside counts what a principal has
 	}
 	ofPrincipal, ofAddress := counts(own, stream), counts(q.address, stream)
@@ -151,7 +152,7 @@ func (q *quotas) join(held *callQuotas, key quotaKey, l Limits) error {
 	case stream && l.Streams > 0 && u.streams >= l.Streams:
 		return overLimit(key, "STREAM_LIMIT", "streams at a time", l.Streams)
 	}
-	if len(q.by) >= manyQuotas && q.by[key] == nil {
+	if len(q.by) >= q.forgetAt && q.by[key] == nil {
 		q.forget()
 	}
 	q.by[key] = u
@@ -166,18 +167,21 @@ func (q *quotas) join(held *callQuotas, key quotaKey, l Limits) error {
 	return nil
 }
 
-// manyQuotas is how many there may be before those are forgotten that nobody uses.
+// manyQuotas is how many there may be before those are looked for that are of no
+// use.
 const manyQuotas = 1024
 
-// forget drops what nobody has used for a time in which any rate has recovered
-// that matters. The caller holds q.mu.
+// forget drops the quotas of those who have nothing open and could bring as much at
+// once as one who was never here. It looks at all, so the next time is when there
+// are twice as many. The caller holds q.mu.
 func (q *quotas) forget() {
-	before := time.Now().Add(-time.Minute)
+	now := time.Now()
 	for key, u := range q.by {
-		if u.users == 0 && u.touched.Before(before) {
+		if u.users == 0 && u.rate.TokensAt(now) >= float64(u.rate.Burst()) {
 			delete(q.by, key)
 		}
 	}
+	q.forgetAt = max(manyQuotas, 2*len(q.by))
 }
 
 // setPace puts a rate in force.
@@ -210,7 +214,6 @@ func (q *quotas) part(held *callQuotas) {
 	remote := held.remote
 	for _, s := range held.shares[:held.n] {
 		s.users--
-		s.touched = time.Now()
 		if s.conns[remote]--; s.conns[remote] == 0 {
 			delete(s.conns, remote)
 		}
@@ -318,15 +321,10 @@ func (q *quotas) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerIn
 		return handler(srv, ss)
 	}
 	defer q.leave(held)
-	return handler(srv, quotaStream{ss, context.WithValue(ss.Context(), quotaKeyOf{}, held)})
+	wrapped := middleware.WrapServerStream(ss)
+	wrapped.WrappedContext = context.WithValue(ss.Context(), quotaKeyOf{}, held)
+	return handler(srv, wrapped)
 }
-
-type quotaStream struct {
-	grpc.ServerStream
-	ctx context.Context
-}
-
-func (s quotaStream) Context() context.Context { return s.ctx }
 
 // perAddress refuses connections of an address that has too many.
 type perAddress struct {

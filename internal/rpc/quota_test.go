@@ -384,3 +384,31 @@ func TestTasksOfAnAddress(t *testing.T) {
 		return status.Code(err) == codes.Unavailable // no worker
 	})
 }
+
+// A rate that has not recovered is remembered, however many others come: else who is
+// over it had only to call from elsewhere meanwhile.
+func TestARateIsNotForgottenBeforeItHasRecovered(t *testing.T) {
+	q := newQuotas(&Options{AddressLimits: Limits{TasksPerSecond: 0.001, Burst: 1}})
+	call := func(n int) *callQuotas {
+		t.Helper()
+		ctx := peer.NewContext(t.Context(), &peer.Peer{Addr: &net.TCPAddr{IP: net.IPv4(10, byte(n>>16), byte(n>>8), byte(n)), Port: 1}})
+		held, err := q.enter(ctx, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		q.leave(held)
+		return held
+	}
+	if n, err := call(1).take(time.Now(), 1); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	for n := range 3 * manyQuotas {
+		call(2 + n)
+	}
+	if n, _ := call(1).take(time.Now(), 1); n != 0 {
+		t.Error("its rate was forgotten")
+	}
+	if len(q.by) > 2*manyQuotas {
+		t.Errorf("%d quotas are kept of peers that have nothing open and brought nothing", len(q.by))
+	}
+}

@@ -248,10 +248,9 @@ func (s *Server) limitOwners() {
 	bounds := func(l Limits) dispatch.OwnerLimits {
 		return dispatch.OwnerLimits{Tasks: l.TasksInFlight, Bytes: int(l.QueuedBytes)}
 	}
-	q := quotas{principal: s.opt.PrincipalLimits}
 	named := map[string]dispatch.OwnerLimits{}
 	for _, p := range s.opt.Auth.Principals() {
-		named[p.Name] = bounds(q.limitsOf(p))
+		named[p.Name] = bounds(limitsOf(p, s.opt.PrincipalLimits))
 	}
 	s.inside.LimitOwners(bounds(s.opt.PrincipalLimits), named)
 }

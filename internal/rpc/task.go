@@ -74,10 +74,11 @@ func (s *taskService) Submit(ctx context.Context, req *pb.SubmitRequest) (*pb.Su
 	if err := admit(ctx, now, &t); err != nil {
 		return nil, err
 	}
-	if err := quotasOf(ctx).hold(len(t.Payload)); err != nil {
+	held := quotasOf(ctx)
+	if err := held.hold(len(t.Payload)); err != nil {
 		return nil, err
 	}
-	defer quotasOf(ctx).letGo(1, len(t.Payload))
+	defer held.letGo(1, len(t.Payload))
 	s.log.received(ctx, &t)
 	c := calls.Get().(*call)
 	c.batch[0] = dispatch.Submission{Task: t}

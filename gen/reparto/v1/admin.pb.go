@@ -10,6 +10,7 @@ import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	durationpb "google.golang.org/protobuf/types/known/durationpb"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -21,6 +22,56 @@ const (
 	// Verify that runtime/protoimpl is sufficiently up-to-date.
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
+
+// TextPeerKind is what a program that speaks the text protocol does.
+type TextPeerKind int32
+
+const (
+	TextPeerKind_TEXT_PEER_KIND_UNSPECIFIED TextPeerKind = 0
+	TextPeerKind_TEXT_PEER_KIND_CLIENT      TextPeerKind = 1
+	TextPeerKind_TEXT_PEER_KIND_WORKER      TextPeerKind = 2
+)
+
+// Enum value maps for TextPeerKind.
+var (
+	TextPeerKind_name = map[int32]string{
+		0: "TEXT_PEER_KIND_UNSPECIFIED",
+		1: "TEXT_PEER_KIND_CLIENT",
+		2: "TEXT_PEER_KIND_WORKER",
+	}
+	TextPeerKind_value = map[string]int32{
+		"TEXT_PEER_KIND_UNSPECIFIED": 0,
+		"TEXT_PEER_KIND_CLIENT":      1,
+		"TEXT_PEER_KIND_WORKER":      2,
+	}
+)
+
+func (x TextPeerKind) Enum() *TextPeerKind {
+	p := new(TextPeerKind)
+	*p = x
+	return p
+}
+
+func (x TextPeerKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (TextPeerKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_reparto_v1_admin_proto_enumTypes[0].Descriptor()
+}
+
+func (TextPeerKind) Type() protoreflect.EnumType {
+	return &file_reparto_v1_admin_proto_enumTypes[0]
+}
+
+func (x TextPeerKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use TextPeerKind.Descriptor instead.
+func (TextPeerKind) EnumDescriptor() ([]byte, []int) {
+	return file_reparto_v1_admin_proto_rawDescGZIP(), []int{0}
+}
 
 type ListWorkersRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -514,7 +565,13 @@ type Function struct {
 	// time or asked for it.
 	Retried int64 `protobuf:"varint,16,opt,name=retried,proto3" json:"retried,omitempty"`
 	// Nothing is given out; see PauseFunction.
-	Paused        bool `protobuf:"varint,17,opt,name=paused,proto3" json:"paused,omitempty"`
+	Paused bool `protobuf:"varint,17,opt,name=paused,proto3" json:"paused,omitempty"`
+	// From when a task could first run to when it was given to a worker, of the
+	// attempts given out in the last minute; absent when there was none.
+	DispatchLatency *Latency `protobuf:"bytes,18,opt,name=dispatch_latency,json=dispatchLatency,proto3" json:"dispatch_latency,omitempty"`
+	// From when a task was given to a worker to its outcome, of the attempts that
+	// ended in the last minute; absent when there was none.
+	RunTime       *Latency `protobuf:"bytes,19,opt,name=run_time,json=runTime,proto3" json:"run_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -668,6 +725,82 @@ func (x *Function) GetPaused() bool {
 	return false
 }
 
+func (x *Function) GetDispatchLatency() *Latency {
+	if x != nil {
+		return x.DispatchLatency
+	}
+	return nil
+}
+
+func (x *Function) GetRunTime() *Latency {
+	if x != nil {
+		return x.RunTime
+	}
+	return nil
+}
+
+// Latency sums up many durations. Quantiles are the upper ends of buckets, and
+// too high by a tenth at most.
+type Latency struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Count         int64                  `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`
+	P50           *durationpb.Duration   `protobuf:"bytes,2,opt,name=p50,proto3" json:"p50,omitempty"`
+	P99           *durationpb.Duration   `protobuf:"bytes,3,opt,name=p99,proto3" json:"p99,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Latency) Reset() {
+	*x = Latency{}
+	mi := &file_reparto_v1_admin_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Latency) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Latency) ProtoMessage() {}
+
+func (x *Latency) ProtoReflect() protoreflect.Message {
+	mi := &file_reparto_v1_admin_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Latency.ProtoReflect.Descriptor instead.
+func (*Latency) Descriptor() ([]byte, []int) {
+	return file_reparto_v1_admin_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Latency) GetCount() int64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *Latency) GetP50() *durationpb.Duration {
+	if x != nil {
+		return x.P50
+	}
+	return nil
+}
+
+func (x *Latency) GetP99() *durationpb.Duration {
+	if x != nil {
+		return x.P99
+	}
+	return nil
+}
+
 type PauseFunctionRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Function      string                 `protobuf:"bytes,1,opt,name=function,proto3" json:"function,omitempty"`
@@ -677,7 +810,7 @@ type PauseFunctionRequest struct {
 
 func (x *PauseFunctionRequest) Reset() {
 	*x = PauseFunctionRequest{}
-	mi := &file_reparto_v1_admin_proto_msgTypes[7]
+	mi := &file_reparto_v1_admin_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -689,7 +822,7 @@ func (x *PauseFunctionRequest) String() string {
 func (*PauseFunctionRequest) ProtoMessage() {}
 
 func (x *PauseFunctionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_reparto_v1_admin_proto_msgTypes[7]
+	mi := &file_reparto_v1_admin_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -702,7 +835,7 @@ func (x *PauseFunctionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseFunctionRequest.ProtoReflect.Descriptor instead.
 func (*PauseFunctionRequest) Descriptor() ([]byte, []int) {
-	return file_reparto_v1_admin_proto_rawDescGZIP(), []int{7}
+	return file_reparto_v1_admin_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *PauseFunctionRequest) GetFunction() string {
@@ -722,7 +855,7 @@ type PauseFunctionResponse struct {
 
 func (x *PauseFunctionResponse) Reset() {
 	*x = PauseFunctionResponse{}
-	mi := &file_reparto_v1_admin_proto_msgTypes[8]
+	mi := &file_reparto_v1_admin_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -734,7 +867,7 @@ func (x *PauseFunctionResponse) String() string {
 func (*PauseFunctionResponse) ProtoMessage() {}
 
 func (x *PauseFunctionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_reparto_v1_admin_proto_msgTypes[8]
+	mi := &file_reparto_v1_admin_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -747,7 +880,7 @@ func (x *PauseFunctionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseFunctionResponse.ProtoReflect.Descriptor instead.
 func (*PauseFunctionResponse) Descriptor() ([]byte, []int) {
-	return file_reparto_v1_admin_proto_rawDescGZIP(), []int{8}
+	return file_reparto_v1_admin_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *PauseFunctionResponse) GetWasPaused() bool {
@@ -766,7 +899,7 @@ type ResumeFunctionRequest struct {
 
 func (x *ResumeFunctionRequest) Reset() {
 	*x = ResumeFunctionRequest{}
-	mi := &file_reparto_v1_admin_proto_msgTypes[9]
+	mi := &file_reparto_v1_admin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -778,7 +911,7 @@ func (x *ResumeFunctionRequest) String() string {
 func (*ResumeFunctionRequest) ProtoMessage() {}
 
 func (x *ResumeFunctionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_reparto_v1_admin_proto_msgTypes[9]
+	mi := &file_reparto_v1_admin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -791,7 +924,7 @@ func (x *ResumeFunctionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeFunctionRequest.ProtoReflect.Descriptor instead.
 func (*ResumeFunctionRequest) Descriptor() ([]byte, []int) {
-	return file_reparto_v1_admin_proto_rawDescGZIP(), []int{9}
+	return file_reparto_v1_admin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ResumeFunctionRequest) GetFunction() string {
@@ -810,7 +943,7 @@ type ResumeFunctionResponse struct {
 
 func (x *ResumeFunctionResponse) Reset() {
 	*x = ResumeFunctionResponse{}
-	mi := &file_reparto_v1_admin_proto_msgTypes[10]
+	mi := &file_reparto_v1_admin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -822,7 +955,7 @@ func (x *ResumeFunctionResponse) String() string {
 func (*ResumeFunctionResponse) ProtoMessage() {}
 
 func (x *ResumeFunctionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_reparto_v1_admin_proto_msgTypes[10]
+	mi := &file_reparto_v1_admin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -835,7 +968,7 @@ func (x *ResumeFunctionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeFunctionResponse.ProtoReflect.Descriptor instead.
 func (*ResumeFunctionResponse) Descriptor() ([]byte, []int) {
-	return file_reparto_v1_admin_proto_rawDescGZIP(), []int{10}
+	return file_reparto_v1_admin_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ResumeFunctionResponse) GetWasPaused() bool {
@@ -854,7 +987,7 @@ type DrainWorkerRequest struct {
 
 func (x *DrainWorkerRequest) Reset() {
 	*x = DrainWorkerRequest{}
-	mi := &file_reparto_v1_admin_proto_msgTypes[11]
+	mi := &file_reparto_v1_admin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -866,7 +999,7 @@ func (x *DrainWorkerRequest) String() string {
 func (*DrainWorkerRequest) ProtoMessage() {}
 
 func (x *DrainWorkerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_reparto_v1_admin_proto_msgTypes[11]
+	mi := &file_reparto_v1_admin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -879,7 +1012,7 @@ func (x *DrainWorkerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainWorkerRequest.ProtoReflect.Descriptor instead.
 func (*DrainWorkerRequest) Descriptor() ([]byte, []int) {
-	return file_reparto_v1_admin_proto_rawDescGZIP(), []int{11}
+	return file_reparto_v1_admin_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *DrainWorkerRequest) GetWorkerId() string {
@@ -897,7 +1030,7 @@ type DrainWorkerResponse struct {
 
 func (x *DrainWorkerResponse) Reset() {
 	*x = DrainWorkerResponse{}
-	mi := &file_reparto_v1_admin_proto_msgTypes[12]
+	mi := &file_reparto_v1_admin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -909,7 +1042,7 @@ func (x *DrainWorkerResponse) String() string {
 func (*DrainWorkerResponse) ProtoMessage() {}
 
 func (x *DrainWorkerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_reparto_v1_admin_proto_msgTypes[12]
+	mi := &file_reparto_v1_admin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -922,7 +1055,312 @@ func (x *DrainWorkerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainWorkerResponse.ProtoReflect.Descriptor instead.
 func (*DrainWorkerResponse) Descriptor() ([]byte, []int) {
-	return file_reparto_v1_admin_proto_rawDescGZIP(), []int{12}
+	return file_reparto_v1_admin_proto_rawDescGZIP(), []int{13}
+}
+
+type ListTextPeersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 1 to 1000. 0: 100.
+	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// From the answer before; empty: from the start.
+	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTextPeersRequest) Reset() {
+	*x = ListTextPeersRequest{}
+	mi := &file_reparto_v1_admin_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTextPeersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTextPeersRequest) ProtoMessage() {}
+
+func (x *ListTextPeersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_reparto_v1_admin_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTextPeersRequest.ProtoReflect.Descriptor instead.
+func (*ListTextPeersRequest) Descriptor() ([]byte, []int) {
+	return file_reparto_v1_admin_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ListTextPeersRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListTextPeersRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type ListTextPeersResponse struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	TextPeers []*TextPeer            `protobuf:"bytes,1,rep,name=text_peers,json=textPeers,proto3" json:"text_peers,omitempty"`
+	// For the next page; empty when there is none.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTextPeersResponse) Reset() {
+	*x = ListTextPeersResponse{}
+	mi := &file_reparto_v1_admin_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTextPeersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTextPeersResponse) ProtoMessage() {}
+
+func (x *ListTextPeersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_reparto_v1_admin_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTextPeersResponse.ProtoReflect.Descriptor instead.
+func (*ListTextPeersResponse) Descriptor() ([]byte, []int) {
+	return file_reparto_v1_admin_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ListTextPeersResponse) GetTextPeers() []*TextPeer {
+	if x != nil {
+		return x.TextPeers
+	}
+	return nil
+}
+
+func (x *ListTextPeersResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// TextPeer is an address that speaks the text protocol to one of an adapter's
+// ports. Programs on one machine share it.
+type TextPeer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which adapter serves it.
+	AdapterId string       `protobuf:"bytes,1,opt,name=adapter_id,json=adapterId,proto3" json:"adapter_id,omitempty"`
+	Kind      TextPeerKind `protobuf:"varint,2,opt,name=kind,proto3,enum=reparto.v1.TextPeerKind" json:"kind,omitempty"`
+	// Without a port.
+	Address string `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
+	// Where the adapter listens, such as "0.0.0.0:5555".
+	Port string `protobuf:"bytes,4,opt,name=port,proto3" json:"port,omitempty"`
+	// Connections that are open now.
+	Connections  int32                `protobuf:"varint,5,opt,name=connections,proto3" json:"connections,omitempty"`
+	FirstSeenAgo *durationpb.Duration `protobuf:"bytes,6,opt,name=first_seen_ago,json=firstSeenAgo,proto3" json:"first_seen_ago,omitempty"`
+	// Since anything came from it.
+	LastSeenAgo *durationpb.Duration `protobuf:"bytes,7,opt,name=last_seen_ago,json=lastSeenAgo,proto3" json:"last_seen_ago,omitempty"`
+	// Of a client: that it submitted; of a worker: that it answered.
+	Tasks         int64 `protobuf:"varint,8,opt,name=tasks,proto3" json:"tasks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TextPeer) Reset() {
+	*x = TextPeer{}
+	mi := &file_reparto_v1_admin_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TextPeer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TextPeer) ProtoMessage() {}
+
+func (x *TextPeer) ProtoReflect() protoreflect.Message {
+	mi := &file_reparto_v1_admin_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TextPeer.ProtoReflect.Descriptor instead.
+func (*TextPeer) Descriptor() ([]byte, []int) {
+	return file_reparto_v1_admin_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *TextPeer) GetAdapterId() string {
+	if x != nil {
+		return x.AdapterId
+	}
+	return ""
+}
+
+func (x *TextPeer) GetKind() TextPeerKind {
+	if x != nil {
+		return x.Kind
+	}
+	return TextPeerKind_TEXT_PEER_KIND_UNSPECIFIED
+}
+
+func (x *TextPeer) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *TextPeer) GetPort() string {
+	if x != nil {
+		return x.Port
+	}
+	return ""
+}
+
+func (x *TextPeer) GetConnections() int32 {
+	if x != nil {
+		return x.Connections
+	}
+	return 0
+}
+
+func (x *TextPeer) GetFirstSeenAgo() *durationpb.Duration {
+	if x != nil {
+		return x.FirstSeenAgo
+	}
+	return nil
+}
+
+func (x *TextPeer) GetLastSeenAgo() *durationpb.Duration {
+	if x != nil {
+		return x.LastSeenAgo
+	}
+	return nil
+}
+
+func (x *TextPeer) GetTasks() int64 {
+	if x != nil {
+		return x.Tasks
+	}
+	return 0
+}
+
+type ReportTextPeersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Names the adapter, the same in all its reports.
+	AdapterId string `protobuf:"bytes,1,opt,name=adapter_id,json=adapterId,proto3" json:"adapter_id,omitempty"`
+	// At most 1000; more go into further requests. Their adapter_id is ignored.
+	TextPeers     []*TextPeer `protobuf:"bytes,2,rep,name=text_peers,json=textPeers,proto3" json:"text_peers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportTextPeersRequest) Reset() {
+	*x = ReportTextPeersRequest{}
+	mi := &file_reparto_v1_admin_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportTextPeersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportTextPeersRequest) ProtoMessage() {}
+
+func (x *ReportTextPeersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_reparto_v1_admin_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportTextPeersRequest.ProtoReflect.Descriptor instead.
+func (*ReportTextPeersRequest) Descriptor() ([]byte, []int) {
+	return file_reparto_v1_admin_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ReportTextPeersRequest) GetAdapterId() string {
+	if x != nil {
+		return x.AdapterId
+	}
+	return ""
+}
+
+func (x *ReportTextPeersRequest) GetTextPeers() []*TextPeer {
+	if x != nil {
+		return x.TextPeers
+	}
+	return nil
+}
+
+type ReportTextPeersResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportTextPeersResponse) Reset() {
+	*x = ReportTextPeersResponse{}
+	mi := &file_reparto_v1_admin_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportTextPeersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportTextPeersResponse) ProtoMessage() {}
+
+func (x *ReportTextPeersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_reparto_v1_admin_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportTextPeersResponse.ProtoReflect.Descriptor instead.
+func (*ReportTextPeersResponse) Descriptor() ([]byte, []int) {
+	return file_reparto_v1_admin_proto_rawDescGZIP(), []int{18}
 }
 
 type GetServerInfoRequest struct {
@@ -933,7 +1371,7 @@ type GetServerInfoRequest struct {
 
 func (x *GetServerInfoRequest) Reset() {
 	*x = GetServerInfoRequest{}
-	mi := &file_reparto_v1_admin_proto_msgTypes[13]
+	mi := &file_reparto_v1_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -945,7 +1383,7 @@ func (x *GetServerInfoRequest) String() string {
 func (*GetServerInfoRequest) ProtoMessage() {}
 
 func (x *GetServerInfoRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_reparto_v1_admin_proto_msgTypes[13]
+	mi := &file_reparto_v1_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -958,7 +1396,7 @@ func (x *GetServerInfoRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetServerInfoRequest.ProtoReflect.Descriptor instead.
 func (*GetServerInfoRequest) Descriptor() ([]byte, []int) {
-	return file_reparto_v1_admin_proto_rawDescGZIP(), []int{13}
+	return file_reparto_v1_admin_proto_rawDescGZIP(), []int{19}
 }
 
 type GetServerInfoResponse struct {
@@ -979,14 +1417,16 @@ type GetServerInfoResponse struct {
 	// What keeps durable tasks, such as "file:reparto-data".
 	Store string `protobuf:"bytes,12,opt,name=store,proto3" json:"store,omitempty"`
 	// Why nothing can be written there; empty when all is well.
-	StoreError    string `protobuf:"bytes,13,opt,name=store_error,json=storeError,proto3" json:"store_error,omitempty"`
+	StoreError string `protobuf:"bytes,13,opt,name=store_error,json=storeError,proto3" json:"store_error,omitempty"`
+	// The balancer's clock when it answered.
+	Time          *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=time,proto3" json:"time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetServerInfoResponse) Reset() {
 	*x = GetServerInfoResponse{}
-	mi := &file_reparto_v1_admin_proto_msgTypes[14]
+	mi := &file_reparto_v1_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -998,7 +1438,7 @@ func (x *GetServerInfoResponse) String() string {
 func (*GetServerInfoResponse) ProtoMessage() {}
 
 func (x *GetServerInfoResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_reparto_v1_admin_proto_msgTypes[14]
+	mi := &file_reparto_v1_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1011,7 +1451,7 @@ func (x *GetServerInfoResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetServerInfoResponse.ProtoReflect.Descriptor instead.
 func (*GetServerInfoResponse) Descriptor() ([]byte, []int) {
-	return file_reparto_v1_admin_proto_rawDescGZIP(), []int{14}
+	return file_reparto_v1_admin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GetServerInfoResponse) GetVersion() string {
@@ -1105,6 +1545,13 @@ func (x *GetServerInfoResponse) GetStoreError() string {
 	return ""
 }
 
+func (x *GetServerInfoResponse) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
 // ServerLimits are the limits in force.
 type ServerLimits struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
@@ -1124,7 +1571,7 @@ type ServerLimits struct {
 
 func (x *ServerLimits) Reset() {
 	*x = ServerLimits{}
-	mi := &file_reparto_v1_admin_proto_msgTypes[15]
+	mi := &file_reparto_v1_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1136,7 +1583,7 @@ func (x *ServerLimits) String() string {
 func (*ServerLimits) ProtoMessage() {}
 
 func (x *ServerLimits) ProtoReflect() protoreflect.Message {
-	mi := &file_reparto_v1_admin_proto_msgTypes[15]
+	mi := &file_reparto_v1_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1149,7 +1596,7 @@ func (x *ServerLimits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerLimits.ProtoReflect.Descriptor instead.
 func (*ServerLimits) Descriptor() ([]byte, []int) {
-	return file_reparto_v1_admin_proto_rawDescGZIP(), []int{15}
+	return file_reparto_v1_admin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ServerLimits) GetMaxPayloadBytes() int64 {
@@ -1220,7 +1667,7 @@ var File_reparto_v1_admin_proto protoreflect.FileDescriptor
 const file_reparto_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"\x16reparto/v1/admin.proto\x12\n" +
-	"reparto.v1\x1a\x1egoogle/protobuf/duration.proto\"l\n" +
+	"reparto.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"l\n" +
 	"\x12ListWorkersRequest\x12\x1a\n" +
 	"\bfunction\x18\x01 \x01(\tR\bfunction\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
@@ -1265,7 +1712,7 @@ const file_reparto_v1_admin_proto_rawDesc = "" +
 	"page_token\x18\x02 \x01(\tR\tpageToken\"s\n" +
 	"\x15ListFunctionsResponse\x122\n" +
 	"\tfunctions\x18\x01 \x03(\v2\x14.reparto.v1.FunctionR\tfunctions\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa4\x04\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x94\x05\n" +
 	"\bFunction\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aworkers\x18\x02 \x01(\x05R\aworkers\x12\x1d\n" +
@@ -1286,7 +1733,13 @@ const file_reparto_v1_admin_proto_rawDesc = "" +
 	"\tcancelled\x18\x0e \x01(\x03R\tcancelled\x12\x18\n" +
 	"\aexpired\x18\x0f \x01(\x03R\aexpired\x12\x18\n" +
 	"\aretried\x18\x10 \x01(\x03R\aretried\x12\x16\n" +
-	"\x06paused\x18\x11 \x01(\bR\x06paused\"2\n" +
+	"\x06paused\x18\x11 \x01(\bR\x06paused\x12>\n" +
+	"\x10dispatch_latency\x18\x12 \x01(\v2\x13.reparto.v1.LatencyR\x0fdispatchLatency\x12.\n" +
+	"\brun_time\x18\x13 \x01(\v2\x13.reparto.v1.LatencyR\arunTime\"y\n" +
+	"\aLatency\x12\x14\n" +
+	"\x05count\x18\x01 \x01(\x03R\x05count\x12+\n" +
+	"\x03p50\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03p50\x12+\n" +
+	"\x03p99\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03p99\"2\n" +
 	"\x14PauseFunctionRequest\x12\x1a\n" +
 	"\bfunction\x18\x01 \x01(\tR\bfunction\"6\n" +
 	"\x15PauseFunctionResponse\x12\x1d\n" +
@@ -1299,8 +1752,32 @@ const file_reparto_v1_admin_proto_rawDesc = "" +
 	"was_paused\x18\x01 \x01(\bR\twasPaused\"1\n" +
 	"\x12DrainWorkerRequest\x12\x1b\n" +
 	"\tworker_id\x18\x01 \x01(\tR\bworkerId\"\x15\n" +
-	"\x13DrainWorkerResponse\"\x16\n" +
-	"\x14GetServerInfoRequest\"\xa5\x03\n" +
+	"\x13DrainWorkerResponse\"R\n" +
+	"\x14ListTextPeersRequest\x12\x1b\n" +
+	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tR\tpageToken\"t\n" +
+	"\x15ListTextPeersResponse\x123\n" +
+	"\n" +
+	"text_peers\x18\x01 \x03(\v2\x14.reparto.v1.TextPeerR\ttextPeers\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xbd\x02\n" +
+	"\bTextPeer\x12\x1d\n" +
+	"\n" +
+	"adapter_id\x18\x01 \x01(\tR\tadapterId\x12,\n" +
+	"\x04kind\x18\x02 \x01(\x0e2\x18.reparto.v1.TextPeerKindR\x04kind\x12\x18\n" +
+	"\aaddress\x18\x03 \x01(\tR\aaddress\x12\x12\n" +
+	"\x04port\x18\x04 \x01(\tR\x04port\x12 \n" +
+	"\vconnections\x18\x05 \x01(\x05R\vconnections\x12?\n" +
+	"\x0efirst_seen_ago\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\ffirstSeenAgo\x12=\n" +
+	"\rlast_seen_ago\x18\a \x01(\v2\x19.google.protobuf.DurationR\vlastSeenAgo\x12\x14\n" +
+	"\x05tasks\x18\b \x01(\x03R\x05tasks\"l\n" +
+	"\x16ReportTextPeersRequest\x12\x1d\n" +
+	"\n" +
+	"adapter_id\x18\x01 \x01(\tR\tadapterId\x123\n" +
+	"\n" +
+	"text_peers\x18\x02 \x03(\v2\x14.reparto.v1.TextPeerR\ttextPeers\"\x19\n" +
+	"\x17ReportTextPeersResponse\"\x16\n" +
+	"\x14GetServerInfoRequest\"\xd5\x03\n" +
 	"\x15GetServerInfoResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x1d\n" +
 	"\n" +
@@ -1317,7 +1794,8 @@ const file_reparto_v1_admin_proto_rawDesc = "" +
 	"\x06limits\x18\v \x01(\v2\x18.reparto.v1.ServerLimitsR\x06limits\x12\x14\n" +
 	"\x05store\x18\f \x01(\tR\x05store\x12\x1f\n" +
 	"\vstore_error\x18\r \x01(\tR\n" +
-	"storeError\"\xed\x03\n" +
+	"storeError\x12.\n" +
+	"\x04time\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xed\x03\n" +
 	"\fServerLimits\x12*\n" +
 	"\x11max_payload_bytes\x18\x01 \x01(\x03R\x0fmaxPayloadBytes\x12*\n" +
 	"\x11max_message_bytes\x18\x02 \x01(\x03R\x0fmaxMessageBytes\x12(\n" +
@@ -1328,14 +1806,20 @@ const file_reparto_v1_admin_proto_rawDesc = "" +
 	"\x0fdefault_timeout\x18\a \x01(\v2\x19.google.protobuf.DurationR\x0edefaultTimeout\x12:\n" +
 	"\vmax_timeout\x18\b \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"maxTimeout\x12H\n" +
-	"\x12heartbeat_interval\x18\t \x01(\v2\x19.google.protobuf.DurationR\x11heartbeatInterval2\x89\x04\n" +
+	"\x12heartbeat_interval\x18\t \x01(\v2\x19.google.protobuf.DurationR\x11heartbeatInterval*d\n" +
+	"\fTextPeerKind\x12\x1e\n" +
+	"\x1aTEXT_PEER_KIND_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15TEXT_PEER_KIND_CLIENT\x10\x01\x12\x19\n" +
+	"\x15TEXT_PEER_KIND_WORKER\x10\x022\xbb\x05\n" +
 	"\fAdminService\x12N\n" +
 	"\vListWorkers\x12\x1e.reparto.v1.ListWorkersRequest\x1a\x1f.reparto.v1.ListWorkersResponse\x12T\n" +
 	"\rListFunctions\x12 .reparto.v1.ListFunctionsRequest\x1a!.reparto.v1.ListFunctionsResponse\x12T\n" +
 	"\rGetServerInfo\x12 .reparto.v1.GetServerInfoRequest\x1a!.reparto.v1.GetServerInfoResponse\x12T\n" +
 	"\rPauseFunction\x12 .reparto.v1.PauseFunctionRequest\x1a!.reparto.v1.PauseFunctionResponse\x12W\n" +
 	"\x0eResumeFunction\x12!.reparto.v1.ResumeFunctionRequest\x1a\".reparto.v1.ResumeFunctionResponse\x12N\n" +
-	"\vDrainWorker\x12\x1e.reparto.v1.DrainWorkerRequest\x1a\x1f.reparto.v1.DrainWorkerResponseB\"Z reparto/gen/reparto/v1;repartov1b\x06proto3"
+	"\vDrainWorker\x12\x1e.reparto.v1.DrainWorkerRequest\x1a\x1f.reparto.v1.DrainWorkerResponse\x12T\n" +
+	"\rListTextPeers\x12 .reparto.v1.ListTextPeersRequest\x1a!.reparto.v1.ListTextPeersResponse\x12Z\n" +
+	"\x0fReportTextPeers\x12\".reparto.v1.ReportTextPeersRequest\x1a#.reparto.v1.ReportTextPeersResponseB\"Z reparto/gen/reparto/v1;repartov1b\x06proto3"
 
 var (
 	file_reparto_v1_admin_proto_rawDescOnce sync.Once
@@ -1349,58 +1833,81 @@ func file_reparto_v1_admin_proto_rawDescGZIP() []byte {
 	return file_reparto_v1_admin_proto_rawDescData
 }
 
-var file_reparto_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_reparto_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_reparto_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_reparto_v1_admin_proto_goTypes = []any{
-	(*ListWorkersRequest)(nil),     // 0: reparto.v1.ListWorkersRequest
-	(*ListWorkersResponse)(nil),    // 1: reparto.v1.ListWorkersResponse
-	(*Worker)(nil),                 // 2: reparto.v1.Worker
-	(*Running)(nil),                // 3: reparto.v1.Running
-	(*ListFunctionsRequest)(nil),   // 4: reparto.v1.ListFunctionsRequest
-	(*ListFunctionsResponse)(nil),  // 5: reparto.v1.ListFunctionsResponse
-	(*Function)(nil),               // 6: reparto.v1.Function
-	(*PauseFunctionRequest)(nil),   // 7: reparto.v1.PauseFunctionRequest
-	(*PauseFunctionResponse)(nil),  // 8: reparto.v1.PauseFunctionResponse
-	(*ResumeFunctionRequest)(nil),  // 9: reparto.v1.ResumeFunctionRequest
-	(*ResumeFunctionResponse)(nil), // 10: reparto.v1.ResumeFunctionResponse
-	(*DrainWorkerRequest)(nil),     // 11: reparto.v1.DrainWorkerRequest
-	(*DrainWorkerResponse)(nil),    // 12: reparto.v1.DrainWorkerResponse
-	(*GetServerInfoRequest)(nil),   // 13: reparto.v1.GetServerInfoRequest
-	(*GetServerInfoResponse)(nil),  // 14: reparto.v1.GetServerInfoResponse
-	(*ServerLimits)(nil),           // 15: reparto.v1.ServerLimits
-	nil,                            // 16: reparto.v1.Worker.LabelsEntry
-	(*durationpb.Duration)(nil),    // 17: google.protobuf.Duration
+	(TextPeerKind)(0),               // 0: reparto.v1.TextPeerKind
+	(*ListWorkersRequest)(nil),      // 1: reparto.v1.ListWorkersRequest
+	(*ListWorkersResponse)(nil),     // 2: reparto.v1.ListWorkersResponse
+	(*Worker)(nil),                  // 3: reparto.v1.Worker
+	(*Running)(nil),                 // 4: reparto.v1.Running
+	(*ListFunctionsRequest)(nil),    // 5: reparto.v1.ListFunctionsRequest
+	(*ListFunctionsResponse)(nil),   // 6: reparto.v1.ListFunctionsResponse
+	(*Function)(nil),                // 7: reparto.v1.Function
+	(*Latency)(nil),                 // 8: reparto.v1.Latency
+	(*PauseFunctionRequest)(nil),    // 9: reparto.v1.PauseFunctionRequest
+	(*PauseFunctionResponse)(nil),   // 10: reparto.v1.PauseFunctionResponse
+	(*ResumeFunctionRequest)(nil),   // 11: reparto.v1.ResumeFunctionRequest
+	(*ResumeFunctionResponse)(nil),  // 12: reparto.v1.ResumeFunctionResponse
+	(*DrainWorkerRequest)(nil),      // 13: reparto.v1.DrainWorkerRequest
+	(*DrainWorkerResponse)(nil),     // 14: reparto.v1.DrainWorkerResponse
+	(*ListTextPeersRequest)(nil),    // 15: reparto.v1.ListTextPeersRequest
+	(*ListTextPeersResponse)(nil),   // 16: reparto.v1.ListTextPeersResponse
+	(*TextPeer)(nil),                // 17: reparto.v1.TextPeer
+	(*ReportTextPeersRequest)(nil),  // 18: reparto.v1.ReportTextPeersRequest
+	(*ReportTextPeersResponse)(nil), // 19: reparto.v1.ReportTextPeersResponse
+	(*GetServerInfoRequest)(nil),    // 20: reparto.v1.GetServerInfoRequest
+	(*GetServerInfoResponse)(nil),   // 21: reparto.v1.GetServerInfoResponse
+	(*ServerLimits)(nil),            // 22: reparto.v1.ServerLimits
+	nil,                             // 23: reparto.v1.Worker.LabelsEntry
+	(*durationpb.Duration)(nil),     // 24: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),   // 25: google.protobuf.Timestamp
 }
 var file_reparto_v1_admin_proto_depIdxs = []int32{
-	2,  // 0: reparto.v1.ListWorkersResponse.workers:type_name -> reparto.v1.Worker
-	16, // 1: reparto.v1.Worker.labels:type_name -> reparto.v1.Worker.LabelsEntry
-	17, // 2: reparto.v1.Worker.connected_for:type_name -> google.protobuf.Duration
-	17, // 3: reparto.v1.Worker.last_heard_ago:type_name -> google.protobuf.Duration
-	3,  // 4: reparto.v1.Worker.running:type_name -> reparto.v1.Running
-	17, // 5: reparto.v1.Running.running_for:type_name -> google.protobuf.Duration
-	6,  // 6: reparto.v1.ListFunctionsResponse.functions:type_name -> reparto.v1.Function
-	17, // 7: reparto.v1.Function.oldest_age:type_name -> google.protobuf.Duration
-	17, // 8: reparto.v1.GetServerInfoResponse.uptime:type_name -> google.protobuf.Duration
-	15, // 9: reparto.v1.GetServerInfoResponse.limits:type_name -> reparto.v1.ServerLimits
-	17, // 10: reparto.v1.ServerLimits.default_timeout:type_name -> google.protobuf.Duration
-	17, // 11: reparto.v1.ServerLimits.max_timeout:type_name -> google.protobuf.Duration
-	17, // 12: reparto.v1.ServerLimits.heartbeat_interval:type_name -> google.protobuf.Duration
-	0,  // 13: reparto.v1.AdminService.ListWorkers:input_type -> reparto.v1.ListWorkersRequest
-	4,  // 14: reparto.v1.AdminService.ListFunctions:input_type -> reparto.v1.ListFunctionsRequest
-	13, // 15: reparto.v1.AdminService.GetServerInfo:input_type -> reparto.v1.GetServerInfoRequest
-	7,  // 16: reparto.v1.AdminService.PauseFunction:input_type -> reparto.v1.PauseFunctionRequest
-	9,  // 17: reparto.v1.AdminService.ResumeFunction:input_type -> reparto.v1.ResumeFunctionRequest
-	11, // 18: reparto.v1.AdminService.DrainWorker:input_type -> reparto.v1.DrainWorkerRequest
-	1,  // 19: reparto.v1.AdminService.ListWorkers:output_type -> reparto.v1.ListWorkersResponse
-	5,  // 20: reparto.v1.AdminService.ListFunctions:output_type -> reparto.v1.ListFunctionsResponse
-	14, // 21: reparto.v1.AdminService.GetServerInfo:output_type -> reparto.v1.GetServerInfoResponse
-	8,  // 22: reparto.v1.AdminService.PauseFunction:output_type -> reparto.v1.PauseFunctionResponse
-	10, // 23: reparto.v1.AdminService.ResumeFunction:output_type -> reparto.v1.ResumeFunctionResponse
-	12, // 24: reparto.v1.AdminService.DrainWorker:output_type -> reparto.v1.DrainWorkerResponse
-	19, // [19:25] is the sub-list for method output_type
-	13, // [13:19] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	3,  // 0: reparto.v1.ListWorkersResponse.workers:type_name -> reparto.v1.Worker
+	23, // 1: reparto.v1.Worker.labels:type_name -> reparto.v1.Worker.LabelsEntry
+	24, // 2: reparto.v1.Worker.connected_for:type_name -> google.protobuf.Duration
+	24, // 3: reparto.v1.Worker.last_heard_ago:type_name -> google.protobuf.Duration
+	4,  // 4: reparto.v1.Worker.running:type_name -> reparto.v1.Running
+	24, // 5: reparto.v1.Running.running_for:type_name -> google.protobuf.Duration
+	7,  // 6: reparto.v1.ListFunctionsResponse.functions:type_name -> reparto.v1.Function
+	24, // 7: reparto.v1.Function.oldest_age:type_name -> google.protobuf.Duration
+	8,  // 8: reparto.v1.Function.dispatch_latency:type_name -> reparto.v1.Latency
+	8,  // 9: reparto.v1.Function.run_time:type_name -> reparto.v1.Latency
+	24, // 10: reparto.v1.Latency.p50:type_name -> google.protobuf.Duration
+	24, // 11: reparto.v1.Latency.p99:type_name -> google.protobuf.Duration
+	17, // 12: reparto.v1.ListTextPeersResponse.text_peers:type_name -> reparto.v1.TextPeer
+	0,  // 13: reparto.v1.TextPeer.kind:type_name -> reparto.v1.TextPeerKind
+	24, // 14: reparto.v1.TextPeer.first_seen_ago:type_name -> google.protobuf.Duration
+	24, // 15: reparto.v1.TextPeer.last_seen_ago:type_name -> google.protobuf.Duration
+	17, // 16: reparto.v1.ReportTextPeersRequest.text_peers:type_name -> reparto.v1.TextPeer
+	24, // 17: reparto.v1.GetServerInfoResponse.uptime:type_name -> google.protobuf.Duration
+	22, // 18: reparto.v1.GetServerInfoResponse.limits:type_name -> reparto.v1.ServerLimits
+	25, // 19: reparto.v1.GetServerInfoResponse.time:type_name -> google.protobuf.Timestamp
+	24, // 20: reparto.v1.ServerLimits.default_timeout:type_name -> google.protobuf.Duration
+	24, // 21: reparto.v1.ServerLimits.max_timeout:type_name -> google.protobuf.Duration
+	24, // 22: reparto.v1.ServerLimits.heartbeat_interval:type_name -> google.protobuf.Duration
+	1,  // 23: reparto.v1.AdminService.ListWorkers:input_type -> reparto.v1.ListWorkersRequest
+	5,  // 24: reparto.v1.AdminService.ListFunctions:input_type -> reparto.v1.ListFunctionsRequest
+	20, // 25: reparto.v1.AdminService.GetServerInfo:input_type -> reparto.v1.GetServerInfoRequest
+	9,  // 26: reparto.v1.AdminService.PauseFunction:input_type -> reparto.v1.PauseFunctionRequest
+	11, // 27: reparto.v1.AdminService.ResumeFunction:input_type -> reparto.v1.ResumeFunctionRequest
+	13, // 28: reparto.v1.AdminService.DrainWorker:input_type -> reparto.v1.DrainWorkerRequest
+	15, // 29: reparto.v1.AdminService.ListTextPeers:input_type -> reparto.v1.ListTextPeersRequest
+	18, // 30: reparto.v1.AdminService.ReportTextPeers:input_type -> reparto.v1.ReportTextPeersRequest
+	2,  // 31: reparto.v1.AdminService.ListWorkers:output_type -> reparto.v1.ListWorkersResponse
+	6,  // 32: reparto.v1.AdminService.ListFunctions:output_type -> reparto.v1.ListFunctionsResponse
+	21, // 33: reparto.v1.AdminService.GetServerInfo:output_type -> reparto.v1.GetServerInfoResponse
+	10, // 34: reparto.v1.AdminService.PauseFunction:output_type -> reparto.v1.PauseFunctionResponse
+	12, // 35: reparto.v1.AdminService.ResumeFunction:output_type -> reparto.v1.ResumeFunctionResponse
+	14, // 36: reparto.v1.AdminService.DrainWorker:output_type -> reparto.v1.DrainWorkerResponse
+	16, // 37: reparto.v1.AdminService.ListTextPeers:output_type -> reparto.v1.ListTextPeersResponse
+	19, // 38: reparto.v1.AdminService.ReportTextPeers:output_type -> reparto.v1.ReportTextPeersResponse
+	31, // [31:39] is the sub-list for method output_type
+	23, // [23:31] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_reparto_v1_admin_proto_init() }
@@ -1413,13 +1920,14 @@ func file_reparto_v1_admin_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_reparto_v1_admin_proto_rawDesc), len(file_reparto_v1_admin_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   17,
+			NumEnums:      1,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_reparto_v1_admin_proto_goTypes,
 		DependencyIndexes: file_reparto_v1_admin_proto_depIdxs,
+		EnumInfos:         file_reparto_v1_admin_proto_enumTypes,
 		MessageInfos:      file_reparto_v1_admin_proto_msgTypes,
 	}.Build()
 	File_reparto_v1_admin_proto = out.File

@@ -19,12 +19,14 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	AdminService_ListWorkers_FullMethodName    = "/reparto.v1.AdminService/ListWorkers"
-	AdminService_ListFunctions_FullMethodName  = "/reparto.v1.AdminService/ListFunctions"
-	AdminService_GetServerInfo_FullMethodName  = "/reparto.v1.AdminService/GetServerInfo"
-	AdminService_PauseFunction_FullMethodName  = "/reparto.v1.AdminService/PauseFunction"
-	AdminService_ResumeFunction_FullMethodName = "/reparto.v1.AdminService/ResumeFunction"
-	AdminService_DrainWorker_FullMethodName    = "/reparto.v1.AdminService/DrainWorker"
+	AdminService_ListWorkers_FullMethodName     = "/reparto.v1.AdminService/ListWorkers"
+	AdminService_ListFunctions_FullMethodName   = "/reparto.v1.AdminService/ListFunctions"
+	AdminService_GetServerInfo_FullMethodName   = "/reparto.v1.AdminService/GetServerInfo"
+	AdminService_PauseFunction_FullMethodName   = "/reparto.v1.AdminService/PauseFunction"
+	AdminService_ResumeFunction_FullMethodName  = "/reparto.v1.AdminService/ResumeFunction"
+	AdminService_DrainWorker_FullMethodName     = "/reparto.v1.AdminService/DrainWorker"
+	AdminService_ListTextPeers_FullMethodName   = "/reparto.v1.AdminService/ListTextPeers"
+	AdminService_ReportTextPeers_FullMethodName = "/reparto.v1.AdminService/ReportTextPeers"
 )
 
 // AdminServiceClient is the client API for AdminService service.
@@ -52,6 +54,13 @@ type AdminServiceClient interface {
 	// finished what it holds. NOT_FOUND · WORKER_NOT_FOUND when none of that id is
 	// connected.
 	DrainWorker(ctx context.Context, in *DrainWorkerRequest, opts ...grpc.CallOption) (*DrainWorkerResponse, error)
+	// ListTextPeers tells which addresses speak the old text protocol, through
+	// whichever adapter, in the order of port, address and adapter.
+	ListTextPeers(ctx context.Context, in *ListTextPeersRequest, opts ...grpc.CallOption) (*ListTextPeersResponse, error)
+	// ReportTextPeers is how an adapter tells whom it serves, from time to time.
+	// What was reported before is replaced address by address; who is not heard of
+	// for a time is forgotten.
+	ReportTextPeers(ctx context.Context, in *ReportTextPeersRequest, opts ...grpc.CallOption) (*ReportTextPeersResponse, error)
 }
 
 type adminServiceClient struct {
@@ -122,6 +131,26 @@ func (c *adminServiceClient) DrainWorker(ctx context.Context, in *DrainWorkerReq
 	return out, nil
 }
 
+func (c *adminServiceClient) ListTextPeers(ctx context.Context, in *ListTextPeersRequest, opts ...grpc.CallOption) (*ListTextPeersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListTextPeersResponse)
+	err := c.cc.Invoke(ctx, AdminService_ListTextPeers_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) ReportTextPeers(ctx context.Context, in *ReportTextPeersRequest, opts ...grpc.CallOption) (*ReportTextPeersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReportTextPeersResponse)
+	err := c.cc.Invoke(ctx, AdminService_ReportTextPeers_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AdminServiceServer is the server API for AdminService service.
 // All implementations must embed UnimplementedAdminServiceServer
 // for forward compatibility.
@@ -147,6 +176,13 @@ type AdminServiceServer interface {
 	// finished what it holds. NOT_FOUND · WORKER_NOT_FOUND when none of that id is
 	// connected.
 	DrainWorker(context.Context, *DrainWorkerRequest) (*DrainWorkerResponse, error)
+	// ListTextPeers tells which addresses speak the old text protocol, through
+	// whichever adapter, in the order of port, address and adapter.
+	ListTextPeers(context.Context, *ListTextPeersRequest) (*ListTextPeersResponse, error)
+	// ReportTextPeers is how an adapter tells whom it serves, from time to time.
+	// What was reported before is replaced address by address; who is not heard of
+	// for a time is forgotten.
+	ReportTextPeers(context.Context, *ReportTextPeersRequest) (*ReportTextPeersResponse, error)
 	mustEmbedUnimplementedAdminServiceServer()
 }
 
@@ -174,6 +210,12 @@ func (UnimplementedAdminServiceServer) ResumeFunction(context.Context, *ResumeFu
 }
 func (UnimplementedAdminServiceServer) DrainWorker(context.Context, *DrainWorkerRequest) (*DrainWorkerResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DrainWorker not implemented")
+}
+func (UnimplementedAdminServiceServer) ListTextPeers(context.Context, *ListTextPeersRequest) (*ListTextPeersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListTextPeers not implemented")
+}
+func (UnimplementedAdminServiceServer) ReportTextPeers(context.Context, *ReportTextPeersRequest) (*ReportTextPeersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReportTextPeers not implemented")
 }
 func (UnimplementedAdminServiceServer) mustEmbedUnimplementedAdminServiceServer() {}
 func (UnimplementedAdminServiceServer) testEmbeddedByValue()                      {}
@@ -304,6 +346,42 @@ func _AdminService_DrainWorker_Handler(srv interface{}, ctx context.Context, dec
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AdminService_ListTextPeers_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListTextPeersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).ListTextPeers(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_ListTextPeers_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).ListTextPeers(ctx, req.(*ListTextPeersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_ReportTextPeers_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReportTextPeersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).ReportTextPeers(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_ReportTextPeers_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).ReportTextPeers(ctx, req.(*ReportTextPeersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // AdminService_ServiceDesc is the grpc.ServiceDesc for AdminService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -334,6 +412,14 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "DrainWorker",
 			Handler:    _AdminService_DrainWorker_Handler,
+		},
+		{
+			MethodName: "ListTextPeers",
+			Handler:    _AdminService_ListTextPeers_Handler,
+		},
+		{
+			MethodName: "ReportTextPeers",
+			Handler:    _AdminService_ReportTextPeers_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

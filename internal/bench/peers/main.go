@@ -36,6 +36,7 @@ type options struct {
 	scale      int // of durable tasks
 	queue      int // limit of tasks that wait, in the open loop
 	openWindow time.Duration
+	openRate   float64 // tasks a second that count as all it can do; 0: measured
 	parts      []string
 	rows       *regexp.Regexp
 	write      bool
@@ -71,6 +72,7 @@ func run(ctx context.Context, args []string) error {
 	flags.DurationVar(&o.warmup, "warmup", 300*time.Millisecond, "how long each measurement runs before it counts")
 	flags.DurationVar(&o.window, "window", 1500*time.Millisecond, "how long it counts")
 	flags.DurationVar(&o.openWindow, "open-window", 3*time.Second, "how long it counts in the open loop")
+	flags.Float64Var(&o.openRate, "open-rate", 0, "tasks a second that count as 100 % in the open loop; 0: each row's capacity, measured just before")
 	flags.IntVar(&o.queue, "queue", 2000, "tasks that may wait in Reparto in the open loop")
 	flags.IntVar(&o.scale, "scale", 1, "multiplies the number of durable tasks")
 	flags.BoolVar(&o.write, "write", false, "write docs/benchmarks.md and docs/plots")
@@ -89,6 +91,9 @@ func run(ctx context.Context, args []string) error {
 	}
 	if o.rounds < 1 {
 		return errors.New("-rounds must be 1 or more")
+	}
+	if o.openRate < 0 {
+		return fmt.Errorf("-open-rate %v: want tasks a second, or 0", o.openRate)
 	}
 	if *names == "all" {
 		*names = "live,text,payloads,workers,slow,open,durable"

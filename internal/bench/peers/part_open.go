@@ -5,17 +5,27 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strconv"
+	"time"
 )
 
 // levels are the loads of the open loop, in percent of the capacity that the
-// same system had just before in a closed one.
-var levels = []int{50, 80, 120}
+// same system has in a closed one.
+var levels = []int{50, 80, 100, 120}
 
-// openPoint is what the open loop is measured at; its capacity has as many in
-// flight.
-var openPoint = point{Label: "capacity", InFlight: 1024, Size: 9, Workers: 3}
+// whole is the level that the goodput of the others is compared to.
+const whole = 100
 
-func (o options) openRows() []row {
+// capacityLabel names the closed loop, which has as many in flight as its point
+// says.
+const capacityLabel = "capacity"
+
+// openRow is a row of the open loop and the point that it is measured at.
+type openRow struct {
+	row
+	at point
+}
+
+func (o options) openRows() []openRow {
 	limited := func(ctx context.Context, dir string) (broker, error) {
 		return startBalancer(ctx, dir, "--max-function-queued-tasks", strconv.Itoa(o.queue), "--max-in-flight", strconv.Itoa(openSlots))
 	}
@@ -24,20 +34,30 @@ func (o options) openRows() []row {
 	roomy := func(ctx context.Context, dir string) (broker, error) {
 		return gearmandWith(ctx, dir, "--hashtable-buckets", "1000003")
 	}
-	return []row{
-		{repartoFunc.name, limited, repartoFunc.craft, repartoFunc.way},
-		{gearmanBest.name, roomy, gearmanBest.craft, gearmanBest.way},
-		natsAsync,
+	quick := point{InFlight: 1024, Size: 9, Workers: 3}
+	// What bounds these is the slots of the worker, and not the processor.
+	slow := point{InFlight: 1024, Size: 9, Workers: 1, Takes: 10 * time.Millisecond}
+	return []openRow{
+		{row{repartoFunc.name, limited, repartoFunc.craft, repartoFunc.way}, quick},
+		{row{repartoFunc.name + ", 1 worker, tasks of 10 ms", limited, repartoFunc.craft, repartoFunc.way}, slow},
+		{row{gearmanBest.name, roomy, gearmanBest.craft, gearmanBest.way}, quick},
+		{natsAsync, quick},
 	}
 }
 
-// open measures arrivals by the clock.
+// open measures arrivals by the clock. What else runs on the machine changes in
+// seconds, so all loads of a row follow at once upon its capacity.
 func (o options) open(ctx context.Context) (document, []result, int) {
-	rows := o.chosen(o.openRows())
+	var rows []openRow
+	for _, r := range o.openRows() {
+		if len(o.chosen([]row{r.row})) > 0 {
+			rows = append(rows, r)
+		}
+	}
 	var results []result
 	failures := 0
-	add := func(r row, label string, round int, t timing, rate float64) sample {
-		s, err := measure(ctx, r, openPoint, t, rate)
+	add := func(r openRow, label string, round int, t timing, rate float64) sample {
+		s, err := measure(ctx, r.row, r.at, t, rate)
 		if err != nil {
 			if ctx.Err() == nil {
 				complain("FAILED: %s at %s: %v", r.name, label, err)
@@ -49,23 +69,17 @@ func (o options) open(ctx context.Context) (document, []result, int) {
 		complain("open, round %d: %s at %s: %.0f/s of %.0f/s, p99 %.0f µs", round+1, r.name, label, s.Rate, s.Offered, s.P99)
 		return s
 	}
-	type cell struct {
-		row
-		level int
-	}
-	var cells []cell
-	for _, r := range rows {
-		for _, l := range levels {
-			cells = append(cells, cell{r, l})
-		}
-	}
 	for round := range o.rounds {
-		for _, i := range rand.Perm(len(cells)) {
-			c := cells[i]
-			// Just before each: what else runs on the machine changes in seconds.
-			capacity := add(c.row, openPoint.Label, round, o.timing, 0).Rate
-			if capacity > 0 && ctx.Err() == nil {
-				add(c.row, percent(c.level), round, timing{o.warmup, o.openWindow}, capacity*float64(c.level)/100)
+		for _, i := range rand.Perm(len(rows)) {
+			r := rows[i]
+			capacity := o.openRate
+			if capacity == 0 {
+				capacity = add(r, capacityLabel, round, o.timing, 0).Rate
+			}
+			for _, l := range rand.Perm(len(levels)) {
+				if capacity > 0 && ctx.Err() == nil {
+					add(r, percent(levels[l]), round, timing{o.warmup, o.openWindow}, capacity*float64(levels[l])/100)
+				}
 			}
 			if ctx.Err() != nil {
 				return document{}, results, failures
@@ -77,14 +91,15 @@ func (o options) open(ctx context.Context) (document, []result, int) {
 
 func percent(level int) string { return fmt.Sprintf("%d %%", level) }
 
-func openDocument(rows []row, results []result, queue int) document {
+func openDocument(rows []openRow, results []result, queue int) document {
 	d := document{
-		title: "tasks of 9 bytes that arrive by the clock (Poisson), 3 workers, at a part of the capacity measured just before",
-		head:  []string{"", "of capacity", "asked/s", "offered/s", "goodput/s", "refused/s", "failed", "lost", "p50", "p99", "p99.9", "broker's memory"},
+		title: "tasks of 9 bytes that arrive by the clock (Poisson), 3 workers where nothing else is said, at a part of the capacity measured just before",
+		head: []string{"", "of capacity", "asked/s", "offered/s", "goodput/s", "of the goodput at 100 %", "refused/s", "failed", "lost",
+			"p50", "p99", "p99.9", "broker's memory"},
 		notes: fmt.Sprintf("Latencies count from when a task was due, not from when it was sent, and are of those accepted. *asked*: what the clock said; "+
-			"*offered*: what the client managed to hand over; *goodput*: results within the window; *refused*: at once, RESOURCE_EXHAUSTED. "+
-			"*lost*: no result %v after the window. In Reparto %d tasks may wait; the others have no such limit; gearmand has a million hash buckets here.",
-			patience, queue),
+			"*offered*: what the client managed to hand over; *goodput*: results within the window, and round by round its part of that at 100 %%, lowest to highest in brackets; "+
+			"*refused*: at once, RESOURCE_EXHAUSTED. *lost*: no result %v after the window. In Reparto %d tasks may wait; the others have no such limit; "+
+			"gearmand has a million hash buckets here.", patience, queue),
 	}
 	var names, labels []string
 	for _, l := range levels {
@@ -92,9 +107,10 @@ func openDocument(rows []row, results []result, queue int) document {
 	}
 	for _, r := range rows {
 		names = append(names, r.name)
-		for _, at := range append([]string{openPoint.Label}, labels...) {
+		full := pick(results, r.name, percent(whole))
+		for _, at := range append([]string{capacityLabel}, labels...) {
 			if of := pick(results, r.name, at); len(of) > 0 {
-				d.body = append(d.body, append([]string{r.name, at}, openCells(of)...))
+				d.body = append(d.body, append([]string{r.name, at}, openCells(of, full)...))
 			}
 		}
 	}
@@ -105,7 +121,7 @@ func openDocument(rows []row, results []result, queue int) document {
 	return d
 }
 
-func openCells(of []result) []string {
+func openCells(of, full []result) []string {
 	rate := func(v func(result) float64) string { return count(medianOf(of, v)) }
 	us := func(v func(result) float64) string { return duration(medianOf(of, v)) }
 	var lost, failed uint64
@@ -114,8 +130,8 @@ func openCells(of []result) []string {
 	}
 	return []string{
 		rate(func(r result) float64 { return r.Asked }), rate(func(r result) float64 { return r.Offered }),
-		rate(func(r result) float64 { return r.Rate }), rate(func(r result) float64 { return r.Refused }),
-		fmt.Sprint(failed), fmt.Sprint(lost),
+		rate(func(r result) float64 { return r.Rate }), ratio(of, full, func(r result) float64 { return r.Rate }),
+		rate(func(r result) float64 { return r.Refused }), fmt.Sprint(failed), fmt.Sprint(lost),
 		us(func(r result) float64 { return r.P50 }), us(func(r result) float64 { return r.P99 }), us(func(r result) float64 { return r.P999 }),
 		fmt.Sprintf("%.0f MiB", medianOf(of, func(r result) float64 { return float64(r.BrokerPeak) / (1 << 20) })),
 	}

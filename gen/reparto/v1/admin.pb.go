@@ -1181,7 +1181,8 @@ type TextPeer struct {
 	FirstSeenAgo *durationpb.Duration `protobuf:"bytes,6,opt,name=first_seen_ago,json=firstSeenAgo,proto3" json:"first_seen_ago,omitempty"`
 	// Since anything came from it.
 	LastSeenAgo *durationpb.Duration `protobuf:"bytes,7,opt,name=last_seen_ago,json=lastSeenAgo,proto3" json:"last_seen_ago,omitempty"`
-	// Of a client: that it submitted; of a worker: that it answered.
+	// Of a client: that it submitted; of a worker: that it answered. In a report
+	// since the adapter's start, in a list over all its runs that are remembered.
 	Tasks         int64 `protobuf:"varint,8,opt,name=tasks,proto3" json:"tasks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1278,7 +1279,11 @@ type ReportTextPeersRequest struct {
 	// Names the adapter, the same in all its reports.
 	AdapterId string `protobuf:"bytes,1,opt,name=adapter_id,json=adapterId,proto3" json:"adapter_id,omitempty"`
 	// At most 1000; more go into further requests. Their adapter_id is ignored.
-	TextPeers     []*TextPeer `protobuf:"bytes,2,rep,name=text_peers,json=textPeers,proto3" json:"text_peers,omitempty"`
+	TextPeers []*TextPeer `protobuf:"bytes,2,rep,name=text_peers,json=textPeers,proto3" json:"text_peers,omitempty"`
+	// Names this run of the adapter; another one after a restart, with which its
+	// counts begin anew. A report of a run that another has followed is ABORTED ·
+	// TEXT_ADAPTER_REPLACED.
+	Run           string `protobuf:"bytes,3,opt,name=run,proto3" json:"run,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1325,6 +1330,13 @@ func (x *ReportTextPeersRequest) GetTextPeers() []*TextPeer {
 		return x.TextPeers
 	}
 	return nil
+}
+
+func (x *ReportTextPeersRequest) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
 }
 
 type ReportTextPeersResponse struct {
@@ -1770,12 +1782,13 @@ const file_reparto_v1_admin_proto_rawDesc = "" +
 	"\vconnections\x18\x05 \x01(\x05R\vconnections\x12?\n" +
 	"\x0efirst_seen_ago\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\ffirstSeenAgo\x12=\n" +
 	"\rlast_seen_ago\x18\a \x01(\v2\x19.google.protobuf.DurationR\vlastSeenAgo\x12\x14\n" +
-	"\x05tasks\x18\b \x01(\x03R\x05tasks\"l\n" +
+	"\x05tasks\x18\b \x01(\x03R\x05tasks\"~\n" +
 	"\x16ReportTextPeersRequest\x12\x1d\n" +
 	"\n" +
 	"adapter_id\x18\x01 \x01(\tR\tadapterId\x123\n" +
 	"\n" +
-	"text_peers\x18\x02 \x03(\v2\x14.reparto.v1.TextPeerR\ttextPeers\"\x19\n" +
+	"text_peers\x18\x02 \x03(\v2\x14.reparto.v1.TextPeerR\ttextPeers\x12\x10\n" +
+	"\x03run\x18\x03 \x01(\tR\x03run\"\x19\n" +
 	"\x17ReportTextPeersResponse\"\x16\n" +
 	"\x14GetServerInfoRequest\"\xd5\x03\n" +
 	"\x15GetServerInfoResponse\x12\x18\n" +

@@ -22,6 +22,7 @@ type group struct {
 type ack struct {
 	ses   *Session
 	token uint64
+	bytes int
 }
 
 // How long to wait before the store is tried again, at first and at most.
@@ -146,6 +147,7 @@ func (d *Dispatcher) committed(g *group) {
 	}
 	for _, a := range g.acks {
 		a.ses.acked = append(a.ses.acked, a.token)
+		a.ses.bytes += a.bytes
 	}
 	for _, a := range g.acks {
 		a.ses.putAllAcked()

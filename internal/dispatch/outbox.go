@@ -46,7 +46,10 @@ type outbox struct {
 	reconnectAfter           time.Duration
 	promised                 int // assignments that will be put in once they are on disk
 	leave                    bool
+	leaving                  bool // a drain was put in: the worker goes when it has its acks
 	acks                     []uint64
+	ackedBytes               int       // of the results that acks are about
+	acksDue                  bool      // they are worth a frame of their own
 	sending                  bool      // a frame was taken and is not yet sent
 	since                    time.Time // when that frame was taken, or the last was sent
 }
@@ -96,21 +99,37 @@ func (o *outbox) breakPromise() {
 	o.signal()
 }
 
-// putAcks says that the worker need not keep these results any more.
-func (o *outbox) putAcks(tokens []uint64) {
+// Acknowledgements travel with the next frame, and get one of their own when they
+// are many, or about much, or old (beat), or when the worker waits for them to
+// leave: a frame for each would cost a worker with little to do as much as its
+// tasks.
+const (
+	manyAcks = 64
+	muchAcks = 64 << 10 // bytes of results, which the worker keeps as long
+)
+
+// putAcks says that the worker need not keep these results any more, which have so
+// many bytes.
+func (o *outbox) putAcks(tokens []uint64, bytes int) {
 	if len(tokens) == 0 {
 		return
 	}
 	o.mu.Lock()
 	o.acks = append(o.acks, tokens...)
+	o.ackedBytes += bytes
+	o.acksDue = o.acksDue || o.leaving || len(o.acks) >= manyAcks || o.ackedBytes >= muchAcks
+	due := o.acksDue
 	o.mu.Unlock()
-	o.signal()
+	if due {
+		o.signal()
+	}
 }
 
 // putLeave tells the worker to go and not to come back.
 func (o *outbox) putLeave() {
 	o.mu.Lock()
 	o.drain, o.leave = true, true
+	o.leaving, o.acksDue = true, true
 	o.mu.Unlock()
 	o.signal()
 }
@@ -125,15 +144,19 @@ func (o *outbox) putCancel(c Cancel) {
 func (o *outbox) putDrain(reconnectAfter time.Duration) {
 	o.mu.Lock()
 	o.drain, o.reconnectAfter = true, reconnectAfter
+	o.leaving, o.acksDue = true, true
 	o.mu.Unlock()
 	o.signal()
 }
 
-// beat makes the writer speak if it has been quiet for an interval.
+// beat makes the writer speak if it has been quiet for an interval, or has
+// acknowledgements.
 func (o *outbox) beat(now time.Time, interval time.Duration) {
 	o.mu.Lock()
 	due := !o.sending && now.Sub(o.since) >= interval-interval/sweeps
 	o.heartbeat = o.heartbeat || due
+	o.acksDue = o.acksDue || len(o.acks) > 0
+	due = due || o.acksDue
 	o.mu.Unlock()
 	if due {
 		o.signal()
@@ -163,7 +186,6 @@ func (o *outbox) take(f *Frame) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	*f = Frame{Assign: clearAll(f.Assign), Cancel: f.Cancel[:0], Acked: f.Acked[:0]}
-	f.Acked, o.acks = o.acks, f.Acked
 	o.takeAssignments(f)
 	n := 0
 	for n < len(o.cancels) && o.cancels[n].after <= o.sent && o.cancels[n].afterLarge <= o.sentLarge {
@@ -174,9 +196,11 @@ func (o *outbox) take(f *Frame) bool {
 	if o.drain && o.sent == o.assigned && o.sentLarge == o.assignedLarge && o.promised == 0 {
 		f.Drain, f.ReconnectAfter, f.Leave, o.drain = true, o.reconnectAfter, o.leave, false
 	}
-	if len(f.Assign) == 0 && len(f.Cancel) == 0 && len(f.Acked) == 0 && !f.Drain && !o.heartbeat {
+	if len(f.Assign) == 0 && len(f.Cancel) == 0 && !(o.acksDue && len(o.acks) > 0) && !f.Drain && !o.heartbeat {
 		return false
 	}
+	f.Acked, o.acks = o.acks, f.Acked
+	o.ackedBytes, o.acksDue = 0, false
 	f.Heartbeat, o.heartbeat = o.heartbeat, false
 	o.sending, o.since = true, time.Now()
 	return true

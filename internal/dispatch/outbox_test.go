@@ -190,3 +190,52 @@ func TestTakenFrameIsLetGoOf(t *testing.T) {
 		}
 	}
 }
+
+// TestAcknowledgementsTravelWithOthers: they get a frame of their own only when
+// there is a reason for it.
+func TestAcknowledgementsTravelWithOthers(t *testing.T) {
+	now := time.Now()
+	few := make([]uint64, manyAcks-1)
+	for _, c := range []struct {
+		what string
+		do   func(*outbox)
+		want bool
+	}{
+		{"one, alone", func(o *outbox) { o.putAcks([]uint64{1}, 9) }, false},
+		{"as many as may wait", func(o *outbox) { o.putAcks(few, 0) }, false},
+		{"one more than may wait", func(o *outbox) { o.putAcks(few, 0); o.putAcks([]uint64{1}, 0) }, true},
+		{"about as much as may wait", func(o *outbox) { o.putAcks([]uint64{1}, muchAcks-1) }, false},
+		{"about more than may wait", func(o *outbox) { o.putAcks([]uint64{1}, muchAcks-1); o.putAcks([]uint64{2}, 1) }, true},
+		{"with an assignment", func(o *outbox) { o.putAcks([]uint64{1}, 9); o.fill(1, 9) }, true},
+		{"at the next look at the session", func(o *outbox) { o.putAcks([]uint64{1}, 9); o.beat(now, time.Hour) }, true},
+		{"before the worker leaves", func(o *outbox) { o.putAcks([]uint64{1}, 9); o.putDrain(0) }, true},
+		{"before a worker leaves that is sent away", func(o *outbox) { o.putAcks([]uint64{1}, 9); o.putLeave() }, true},
+		{"after it said that it would leave", func(o *outbox) {
+			o.putDrain(0)
+			o.take(&Frame{})
+			<-o.ready
+			o.putAcks([]uint64{1}, 9)
+		}, true},
+	} {
+		o := newOutbox()
+		o.since = now
+		c.do(o)
+		select {
+		case <-o.ready:
+			if !c.want {
+				t.Errorf("%s: the writer is woken", c.what)
+			}
+		default:
+			if c.want {
+				t.Errorf("%s: the writer is not woken", c.what)
+			}
+		}
+		var f Frame
+		if got := o.take(&f); got != c.want || got != (len(f.Acked) > 0) {
+			t.Errorf("%s: a frame %v, with %d acknowledgements; want one: %v", c.what, got, len(f.Acked), c.want)
+		}
+		if c.want && (o.acksDue || o.ackedBytes != 0 || len(o.acks) != 0) {
+			t.Errorf("%s: what was sent is still there", c.what)
+		}
+	}
+}

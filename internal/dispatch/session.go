@@ -68,6 +68,7 @@ type Session struct {
 
 	outbox
 	acked []uint64      // gathered for putAllAcked; under d.mu
+	bytes int           // of the results that they are about
 	ended chan struct{} // closed after err is set
 	err   error
 }
@@ -123,8 +124,8 @@ func (s *Session) Heard() { s.lastHeard.Store(int64(time.Since(s.d.started))) }
 
 func (s *Session) heard() time.Time { return s.d.started.Add(time.Duration(s.lastHeard.Load())) }
 
-// Results takes the worker's answers, all in one step, and acknowledges each: at
-// once, or when it is on disk where it is about a durable task. Outputs over the payload
+// Results takes the worker's answers, all in one step, and acknowledges each in a
+// later frame, but not before it is on disk where it is about a durable task. Outputs over the payload
 // limit become failures; messages over it are cut, and reasons after 128 bytes.
 func (s *Session) Results(results []Result) {
 	if len(results) == 0 {
@@ -146,9 +147,10 @@ func (s *Session) Results(results []Result) {
 		}
 		if s.d.state.Result(now, s.core, r) {
 			g := s.d.join()
-			g.acks = append(g.acks, ack{s, r.Token})
+			g.acks = append(g.acks, ack{s, r.Token, len(r.Output)})
 		} else {
 			s.acked = append(s.acked, r.Token)
+			s.bytes += len(r.Output)
 		}
 	}
 	s.putAllAcked()
@@ -158,8 +160,8 @@ func (s *Session) Results(results []Result) {
 // putAllAcked puts the tokens gathered in acked into the outbox. The caller holds
 // d.mu.
 func (s *Session) putAllAcked() {
-	s.putAcks(s.acked)
-	s.acked = s.acked[:0]
+	s.putAcks(s.acked, s.bytes)
+	s.acked, s.bytes = s.acked[:0], 0
 }
 
 // Progress notes how far the worker is with an assignment.

@@ -99,8 +99,9 @@ func (p *Peer) Check() error {
 
 // Dial returns a connection to the balancer, which the caller closes. It does
 // not block: the connection is made when it is needed. log is told when files
-// are read; nil is nobody. Errors are those of the command line.
-func (p *Peer) Dial(log *slog.Logger) (*grpc.ClientConn, error) {
+// are read; nil is nobody. What more says wins over the usual. Errors are those of
+// the command line.
+func (p *Peer) Dial(log *slog.Logger, more ...grpc.DialOption) (*grpc.ClientConn, error) {
 	if err := p.Check(); err != nil {
 		return nil, Exit(Usage, err)
 	}
@@ -120,7 +121,7 @@ func (p *Peer) Dial(log *slog.Logger) (*grpc.ClientConn, error) {
 		}
 		options = append(options, grpc.WithPerRPCCredentials(t))
 	}
-	conn, err := grpc.NewClient(p.Target, options...)
+	conn, err := grpc.NewClient(p.Target, append(options, more...)...)
 	if err != nil {
 		return nil, Usagef("the balancer's address %q: %w", p.Target, err)
 	}

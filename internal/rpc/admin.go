@@ -8,6 +8,7 @@ import (
 	"runtime"
 
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	pb "reparto/gen/reparto/v1"
 	"reparto/internal/dispatch"
@@ -30,6 +31,7 @@ type adminService struct {
 	limits  limits
 	opt     Options
 	version string
+	text    *textPeers
 }
 
 // Bounds of a page.
@@ -41,6 +43,11 @@ const (
 // page checks what a request says of its page, and returns the last name of the
 // page before.
 func page(size int32, token string) (limit int, after string, err error) {
+	return pageUpTo(size, token, task.MaxIDLen)
+}
+
+// pageUpTo is page of a listing whose names may be that long, in bytes.
+func pageUpTo(size int32, token string, longest int) (limit int, after string, err error) {
 	switch {
 	case size < 0 || size > maxPage:
 		return 0, "", invalid("page_size", fmt.Sprintf("is %d; give 1 to %d, or 0 for %d", size, maxPage, defaultPage))
@@ -48,7 +55,7 @@ func page(size int32, token string) (limit int, after string, err error) {
 		size = defaultPage
 	}
 	last, err := base64.RawURLEncoding.DecodeString(token)
-	if err != nil || len(last) > task.MaxIDLen {
+	if err != nil || len(last) > longest {
 		return 0, "", invalid("page_token", fmt.Sprintf("%.64q is none of ours; give next_page_token of the answer before, or nothing", token))
 	}
 	return int(size), string(last), nil
@@ -137,7 +144,7 @@ func (s *adminService) GetServerInfo(context.Context, *pb.GetServerInfoRequest) 
 			DefaultTimeout:         durationpb.New(l.DefaultTimeout), MaxTimeout: durationpb.New(l.MaxTimeout),
 			HeartbeatInterval: durationpb.New(l.Heartbeat),
 		},
-		Store: info.Store,
+		Store: info.Store, Time: timestamppb.Now(),
 	}
 	if info.StoreError != nil {
 		resp.StoreError = info.StoreError.Error()

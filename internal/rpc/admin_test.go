@@ -149,7 +149,10 @@ func TestGetServerInfo(t *testing.T) {
 	if err != nil || got.Uptime.AsDuration() <= 0 {
 		t.Fatalf("%v, %v", got, err)
 	}
-	got.Uptime = nil
+	if off := time.Since(got.Time.AsTime()); off < 0 || off > patience {
+		t.Errorf("its clock is %v behind", off)
+	}
+	got.Uptime, got.Time = nil, nil
 	want := &pb.GetServerInfoResponse{
 		Version: "v9", GoVersion: runtime.Version(), ServerId: h.d.ID(), Workers: 1,
 		Limits: &pb.ServerLimits{

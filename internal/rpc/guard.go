@@ -133,6 +133,8 @@ var rightTo = map[string]func(*auth.Principal) error{
 	pb.WorkerService_Work_FullMethodName:         works,
 	pb.AdminService_GetServerInfo_FullMethodName: anybody,
 
+	pb.AdminService_ReportTextPeers_FullMethodName: adapts,
+
 	"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo":      anybody,
 	"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": anybody,
 }
@@ -158,6 +160,15 @@ func works(p *auth.Principal) error {
 		return nil
 	}
 	return denied("MAY_NOT_WORK", p, "may not work for any function")
+}
+
+// adapts is the right of a text adapter: it submits what text clients ask, or works
+// as text workers do.
+func adapts(p *auth.Principal) error {
+	if p.MaySubmitAny() || p.MayWorkAny() {
+		return nil
+	}
+	return denied("MAY_NOT_REPORT", p, "may neither submit nor work, so it has no text peers to report")
 }
 
 func administers(p *auth.Principal) error {

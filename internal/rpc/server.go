@@ -77,6 +77,9 @@ type Options struct {
 	AddressLimits Limits
 	// MaxStreams is how many calls one connection may have open. Default 16,384.
 	MaxStreams int
+	// TextPeersFor is how long it is remembered who spoke the text protocol, since
+	// last seen. Default 7 days.
+	TextPeersFor time.Duration
 	// Version is what GetServerInfo tells.
 	Version string
 	// Log gets a line for every call at level debug. Default: none.
@@ -99,6 +102,9 @@ func (o Options) withDefaults(maxPayload int) Options {
 	}
 	if o.HandshakeLimit <= 0 {
 		o.HandshakeLimit = 10 * time.Second
+	}
+	if o.TextPeersFor <= 0 {
+		o.TextPeersFor = 7 * 24 * time.Hour
 	}
 	if o.MinPing <= 0 {
 		o.MinPing = 10 * time.Second
@@ -144,6 +150,7 @@ type Server struct {
 	inside  Inside
 	events  lifecycle
 	polls   polls
+	text    *textPeers
 	opt     Options
 	unwatch context.CancelFunc // ends the guard's look-out
 }
@@ -171,7 +178,7 @@ type Owners interface {
 func NewServer(inside Inside, o Options) *Server {
 	l := limits{inside.Options()}
 	o = o.withDefaults(l.MaxPayload)
-	s := &Server{inside: inside, health: health.NewServer(), opt: o, unwatch: func() {}}
+	s := &Server{inside: inside, health: health.NewServer(), opt: o, unwatch: func() {}, text: newTextPeers(o.TextPeersFor)}
 	s.events.draining, s.events.log = make(chan struct{}), o.Log
 	s.grpc = grpc.NewServer(serverOptions(o, s.admission(l))...)
 	log := newTaskLog(o.Log)
@@ -185,7 +192,7 @@ func NewServer(inside Inside, o Options) *Server {
 			MaxPayloadBytes: int64(l.MaxPayload), MaxMessageBytes: int64(o.MaxMessage), MaxFrameTasks: dispatch.MaxFrameTasks,
 		},
 	}})
-	pb.RegisterAdminServiceServer(s.grpc, &adminService{views: inside, hand: inside, log: o.Log, limits: l, opt: o, version: o.Version})
+	pb.RegisterAdminServiceServer(s.grpc, &adminService{views: inside, hand: inside, log: o.Log, limits: l, opt: o, version: o.Version, text: s.text})
 	healthpb.RegisterHealthServer(s.grpc, s.health)
 	for name := range s.grpc.GetServiceInfo() {
 		s.health.SetServingStatus(name, healthpb.HealthCheckResponse_SERVING)

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -148,6 +149,9 @@ type row struct {
 	call func(context.Context) error
 }
 
+// adapters numbers those that report.
+var adapters atomic.Int64
+
 // calls are the rows: each RPC, about the task of another client where it is about
 // a task, and for the function sum.
 func (w *town) calls(theirs string) []row {
@@ -224,6 +228,15 @@ func (w *town) calls(theirs string) []row {
 		}},
 		{"AdminService.ResumeFunction", func(ctx context.Context) error {
 			_, err := admin.ResumeFunction(ctx, &pb.ResumeFunctionRequest{Function: "idle"})
+			return err
+		}},
+		{"AdminService.ListTextPeers", func(ctx context.Context) error {
+			_, err := admin.ListTextPeers(ctx, &pb.ListTextPeersRequest{})
+			return err
+		}},
+		{"AdminService.ReportTextPeers", func(ctx context.Context) error {
+			id := fmt.Sprint("adapter-", adapters.Add(1)) // of its own: an id belongs to its first principal
+			_, err := admin.ReportTextPeers(ctx, &pb.ReportTextPeersRequest{AdapterId: id, Run: "1"})
 			return err
 		}},
 		{"AdminService.GetServerInfo", func(ctx context.Context) error {

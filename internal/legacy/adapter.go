@@ -22,6 +22,7 @@ type Adapter struct {
 	clients *port // nil when off
 	workers *port // nil when off
 	n       counters
+	peers   *peerTable
 
 	conns  atomic.Uint64 // numbers connections
 	served atomic.Bool
@@ -34,7 +35,7 @@ func Listen(o Options) (*Adapter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("text protocol: %w", err)
 	}
-	a := &Adapter{o: o, run: runName()}
+	a := &Adapter{o: o, run: runName(), peers: newPeerTable(o.MaxPeers)}
 	if a.clients, err = listen(o, o.ClientAddress, "clients"); err != nil {
 		return nil, err
 	}
@@ -76,6 +77,8 @@ func (a *Adapter) Serve(ctx context.Context, conn grpc.ClientConnInterface) erro
 	defer cut()
 	c := client.New(conn, client.WithConnectTimeout(a.o.ConnectTimeout))
 	defer func() { _ = c.Close() }() // conn is the caller's: there is nothing to fail
+
+	defer a.reportPeers(ctx, conn)()
 
 	var wg sync.WaitGroup
 	a.clients.serve(ctx, &wg, &a.n.openClients, &a.n.refused, func(peer net.Conn) {

@@ -36,6 +36,7 @@ type clientSession struct {
 	remote string
 	number uint64
 	log    *slog.Logger
+	peer   *peerEntry
 	tasks  uint64 // numbers them; the reading goroutine's
 
 	queue outbox
@@ -51,7 +52,9 @@ func (a *Adapter) serveClient(hard context.Context, conn net.Conn, c *client.Cli
 	s := &clientSession{
 		a: a, conn: conn, in: newReader(conn, &a.o), client: c, remote: remote, number: a.connNumber(),
 		log: a.o.Log.With("remote", remote), queue: newOutbox(&a.o), pace: pace{gap: a.o.ResultGap},
+		peer: a.peers.enter(client.TextClient, conn.RemoteAddr(), a.ClientAddr()),
 	}
+	defer a.peers.leave(s.peer)
 	s.log.Debug("client connected")
 	a.clients.watch(s.in)
 	defer a.clients.unwatch(s.in)
@@ -119,6 +122,7 @@ func (s *clientSession) submit(ctx context.Context, m message) {
 		t.Metadata = map[string]string{metadataTextID: id}
 	}
 	s.a.n.tasks.Add(1)
+	s.peer.tasks.Add(1)
 	s.debug(ctx, "task received", id, t.ID)
 	s.client.SubmitFunc(ctx, t, func(out client.Outcome, err error) {
 		s.queue.put(reply{id: id, result: out.Result, err: err, size: size})

@@ -25,6 +25,9 @@ func (o *Options) AddFlags(f *pflag.FlagSet) {
 	f.DurationVar(&o.MessageTimeout, "legacy-message-timeout", 10*time.Second, "how long a message may take from its first byte to its last")
 	f.DurationVar(&o.WriteTimeout, "legacy-write-timeout", 10*time.Second, "how long a peer may leave a message unread")
 	f.DurationVar(&o.KeepAlive, "legacy-keepalive", 15*time.Second, "how often a silent peer is probed; 0: never")
+	f.StringVar(&o.ID, "legacy-id", "", "names this adapter where text clients and workers are listed (default the machine's name and the ports)")
+	f.DurationVar(&o.ReportInterval, "legacy-report-interval", 10*time.Second, "how often the balancer is told which addresses speak the text protocol, up to 30s; 0: never")
+	f.IntVar(&o.MaxPeers, "legacy-max-peers", 10_000, "addresses remembered for that, up to 10,000; beyond, the one not seen for longest is forgotten")
 }
 
 // CheckFlags says what is wrong in the words of the command line, and turns 0
@@ -40,6 +43,7 @@ func (o *Options) CheckFlags() error {
 	for name, n := range map[string]int{
 		"legacy-max-line": o.MaxLine, "legacy-max-connections": o.MaxConnections,
 		"legacy-max-in-flight": o.MaxInFlight, "legacy-max-in-flight-bytes": o.MaxInFlightBytes,
+		"legacy-max-peers": o.MaxPeers,
 	} {
 		if n <= 0 {
 			return fmt.Errorf("--%s is %d; give more than 0", name, n)
@@ -47,6 +51,7 @@ func (o *Options) CheckFlags() error {
 	}
 	for name, d := range map[string]*time.Duration{
 		"legacy-ack-gap": &o.AckGap, "legacy-result-gap": &o.ResultGap, "legacy-keepalive": &o.KeepAlive,
+		"legacy-report-interval": &o.ReportInterval,
 	} {
 		if *d < 0 {
 			return fmt.Errorf("--%s is %v; give a time, or 0 for none", name, *d)

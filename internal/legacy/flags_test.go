@@ -38,13 +38,14 @@ func TestFlagsSayWhatTheDefaultsAre(t *testing.T) {
 }
 
 func TestFlagsThatAreNoneOrWrong(t *testing.T) {
-	o, err := parseFlags(t, "--legacy-ack-gap", "0", "--legacy-result-gap", "0", "--legacy-keepalive", "0")
-	if err != nil || o.AckGap >= 0 || o.ResultGap >= 0 || o.KeepAlive >= 0 {
+	o, err := parseFlags(t, "--legacy-ack-gap", "0", "--legacy-result-gap", "0", "--legacy-keepalive", "0", "--legacy-report-interval", "0")
+	if err != nil || o.ReportInterval >= 0 || o.AckGap >= 0 || o.ResultGap >= 0 || o.KeepAlive >= 0 {
 		t.Errorf("0 for none became %+v, %v", o, err)
 	}
 	for _, flag := range []string{
 		"--legacy-quiet=0", "--legacy-message-timeout=0", "--legacy-write-timeout=-1s", "--legacy-max-line=0", "--legacy-max-connections=-1",
 		"--legacy-max-in-flight=0", "--legacy-max-in-flight-bytes=0", "--legacy-ack-gap=-1s", "--legacy-result-gap=-1ms", "--legacy-keepalive=-1s",
+		"--legacy-report-interval=-1s", "--legacy-max-peers=0",
 	} {
 		name, _, _ := strings.Cut(flag, "=")
 		if _, err := parseFlags(t, flag); err == nil || !strings.HasPrefix(err.Error(), name+" is ") {

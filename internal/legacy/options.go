@@ -86,10 +86,29 @@ type Options struct {
 	// always pass. Default 16 MiB.
 	MaxInFlightBytes int
 
+	// ID names the adapter to the balancer, which adds up over its runs what it
+	// reports of its peers; of two with one ID the balancer takes the later one's
+	// reports. 1 to 128 of [A-Za-z0-9._:-]. Default: the machine's name and the
+	// ports, such as "web1:8888:8889".
+	ID string
+	// ReportInterval is how often the balancer is told which addresses speak the
+	// text protocol. Default 10 s, at most 30 s; negative: never.
+	ReportInterval time.Duration
+	// MaxPeers is how many addresses are remembered for that, those of clients and
+	// of workers together; beyond it the one not seen for longest goes. The
+	// balancer keeps 10,000 of an adapter. Default and most: 10,000.
+	MaxPeers int
+
 	// Log gets ports and workers at INFO, clients and what is done for each task
 	// at DEBUG, and what peers do wrong at WARN. Nil: silent.
 	Log *slog.Logger
 }
+
+// Bounds that are the balancer's.
+const (
+	mostPeers          = 10_000
+	mostReportInterval = 30 * time.Second
+)
 
 // validate fills in the defaults and returns what is wrong, all of it.
 func (o Options) validate() (Options, error) {
@@ -119,6 +138,7 @@ func (o Options) validate() (Options, error) {
 	whole("MaxLine", &o.MaxLine, 1<<20, 64)
 	whole("MaxConnections", &o.MaxConnections, 10_000, 1)
 	whole("MaxInFlight", &o.MaxInFlight, 1024, 1)
+	whole("MaxPeers", &o.MaxPeers, mostPeers, 1)
 	whole("MaxInFlightBytes", &o.MaxInFlightBytes, 16<<20, 1)
 	span := func(name string, v *time.Duration, def time.Duration, mayBeNone bool) {
 		switch {
@@ -139,6 +159,7 @@ func (o Options) validate() (Options, error) {
 	span("KeepAlive", &o.KeepAlive, 15*time.Second, true)
 	span("TaskTimeout", &o.TaskTimeout, 24*time.Hour, false)
 	span("ConnectTimeout", &o.ConnectTimeout, 20*time.Second, false)
+	span("ReportInterval", &o.ReportInterval, 10*time.Second, true)
 	span("WorkerTaskTimeout", &o.WorkerTaskTimeout, 0, false)
 	span("DrainTimeout", &o.DrainTimeout, 30*time.Second, true)
 	if o.TaskTimeout > 24*time.Hour {
@@ -147,7 +168,20 @@ func (o Options) validate() (Options, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return o, errors.Join(errs...)
+	return o, errors.Join(append(errs, o.checkReport())...)
+}
+
+// checkReport says what is wrong with what the balancer is told.
+func (o *Options) checkReport() error {
+	switch {
+	case o.ID != "" && (len(o.ID) > maxID || string(appendClean(nil, []byte(o.ID), "._:-", len(o.ID))) != o.ID):
+		return fmt.Errorf("the ID %.140q is not 1 to %d of letters, digits and ._:-", o.ID, maxID)
+	case o.MaxPeers > mostPeers:
+		return fmt.Errorf("MaxPeers is %d; at most %d are kept", o.MaxPeers, mostPeers)
+	case o.ReportInterval > mostReportInterval:
+		return fmt.Errorf("ReportInterval is %v; the balancer takes an adapter that is silent for longer than %v for gone", o.ReportInterval, mostReportInterval)
+	}
+	return nil
 }
 
 func functionName(s string) bool {

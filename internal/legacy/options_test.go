@@ -38,7 +38,14 @@ func TestOptionsEdges(t *testing.T) {
 		"task":       {func(o *Options) { o.TaskTimeout = 24 * time.Hour }, func(o *Options) { o.TaskTimeout = 24*time.Hour + 1 }, "at most 24h"},
 		"connect":    {func(o *Options) { o.ConnectTimeout = ms }, func(o *Options) { o.ConnectTimeout = -1 }, "ConnectTimeout is"},
 		"worker":     {func(o *Options) { o.WorkerTaskTimeout = ms }, func(o *Options) { o.WorkerTaskTimeout = -1 }, "WorkerTaskTimeout is"},
-		"none": {func(o *Options) { o.AckGap, o.ResultGap, o.KeepAlive, o.DrainTimeout = -1, -1, -1, -1 },
+		"id":         {func(o *Options) { o.ID = strings.Repeat("i", 128) }, func(o *Options) { o.ID = strings.Repeat("i", 129) }, "the ID"},
+		"id's name":  {func(o *Options) { o.ID = "web1:8888" }, func(o *Options) { o.ID = "web 1" }, `"web 1"`},
+		"peers":      {func(o *Options) { o.MaxPeers = 10_000 }, func(o *Options) { o.MaxPeers = 10_001 }, "MaxPeers is 10001"},
+		"few peers":  {func(o *Options) { o.MaxPeers = 1 }, func(o *Options) { o.MaxPeers = -1 }, "MaxPeers is -1"},
+		"report":     {func(o *Options) { o.ReportInterval = 30 * time.Second }, func(o *Options) { o.ReportInterval = 30*time.Second + 1 }, "ReportInterval is"},
+		"none": {func(o *Options) {
+			o.AckGap, o.ResultGap, o.KeepAlive, o.DrainTimeout, o.ReportInterval = -1, -1, -1, -1, -1
+		},
 			func(o *Options) { o.AckGap = 1 }, "AckGap is 1ns"},
 	} {
 		good, bad := base, base

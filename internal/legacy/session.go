@@ -34,6 +34,7 @@ type workerSession struct {
 	own  string // the id that it gave itself
 	id   string // and the one that the balancer knows
 	log  *slog.Logger
+	peer *peerEntry
 
 	handlers sync.WaitGroup
 	answer   chan string   // from the reader to the handler that awaits one
@@ -132,6 +133,7 @@ func (s *workerSession) take(m message) {
 	}
 	s.awaiting = false
 	s.a.n.answers.Add(1)
+	s.peer.tasks.Add(1)
 	s.answer <- string(m.data) // has room: nothing is awaited before it was taken
 }
 

@@ -7,6 +7,8 @@ import (
 	"net"
 
 	"google.golang.org/grpc"
+
+	"reparto/client"
 )
 
 // newcomer is a connection to the worker port that has not registered: all it
@@ -17,6 +19,7 @@ type newcomer struct {
 	in     *reader
 	number uint64
 	remote string
+	peer   *peerEntry
 	log    *slog.Logger
 }
 
@@ -26,8 +29,9 @@ func (a *Adapter) serveWorker(ctx, hard context.Context, conn net.Conn, balancer
 	remote := conn.RemoteAddr().String()
 	n := &newcomer{
 		a: a, conn: conn, in: newReader(conn, &a.o), number: a.connNumber(), remote: remote,
-		log: a.o.Log.With("remote", remote),
+		log: a.o.Log.With("remote", remote), peer: a.peers.enter(client.TextWorker, conn.RemoteAddr(), a.WorkerAddr()),
 	}
+	defer a.peers.leave(n.peer)
 	n.log.Info("worker connected")
 	s, err := n.register()
 	if err == nil {
@@ -69,7 +73,7 @@ func (n *newcomer) register() (*workerSession, error) {
 		log := n.log.With("worker_id", loggable(own))
 		log.Info("worker registered")
 		return &workerSession{
-			a: n.a, conn: n.conn, in: n.in, own: own, id: workerID(n.a.run, n.number, own, n.remote), log: log,
+			a: n.a, conn: n.conn, in: n.in, own: own, id: workerID(n.a.run, n.number, own, n.remote), log: log, peer: n.peer,
 			answer: make(chan string, 1), gone: make(chan struct{}),
 		}, nil
 	}

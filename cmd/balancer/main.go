@@ -131,6 +131,7 @@ func addFlags(cmd *cobra.Command, o *server.Options, tls *secure.Options) *cli.L
 	f.IntVar(&b.MaxKeptBytes, "max-kept-bytes", 64<<20, "bytes of the outcomes that are kept")
 	f.IntVar(&o.RPC.MaxInFlight, "max-in-flight", 65536, "tasks without an outcome on one client stream")
 	f.IntVar(&o.RPC.MaxOutbox, "max-outbox", 256<<20, "bytes of outcomes that may wait for a client that reads slowly")
+	f.DurationVar(&o.RPC.TextPeersFor, "text-peers-for", 7*24*time.Hour, "how long it is remembered, in memory, who spoke the text protocol (see 'client legacy'), since last seen")
 	addLimits(f, &o.RPC)
 	return cli.AddLogFlags(f, slog.LevelInfo)
 }

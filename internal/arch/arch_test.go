@@ -70,6 +70,8 @@ var rules = []rule{
 		"certificates for tests; only tests import it"},
 	{"internal/cli", []string{"internal/classic", "internal/secure", "internal/wire"}, []string{"reparto/gen/..."},
 		"what commands have in common is no part of what they do"},
+	{"internal/doctor", []string{"gen/reparto/v1"}, []string{"os", "github.com/spf13/..."},
+		"it knows a balancer as any client does, and no command line"},
 	{"internal/arch", nil, nil, "it reads the others as text"},
 	{"internal/bench", nil, nil, "it is tests only"},
 	{"internal/e2e", nil, nil, "it is tests only"},

@@ -125,7 +125,11 @@ func (d *Dispatcher) RetryTask(ctx context.Context, id string) (*task.Record, er
 	}
 	d.state.ForgetKept(id)
 	if !d.state.Knows(id) { // else somebody was faster
-		d.state.Revive(time.Now(), r)
+		now := time.Now()
+		d.state.Revive(now, r)
+		if d.trails != nil {
+			d.trails.follow(&r.Task, now)
+		}
 		d.settle()
 	}
 	g := d.join()

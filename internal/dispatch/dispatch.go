@@ -74,6 +74,8 @@ type Options struct {
 	// ReconnectAfter is what workers are told to wait before they dial again
 	// when the balancer stops. Default 500 ms.
 	ReconnectAfter time.Duration
+	// Tracer makes the way of single tasks visible. Default: nobody looks.
+	Tracer Tracer
 	// Log gets a line for every event that an operator acts on, and at level
 	// debug for every task. Default: none.
 	Log *slog.Logger
@@ -163,6 +165,7 @@ type Dispatcher struct {
 	state    *balance.State
 	waiting  []waiting // by balance.Ref.Index
 	sessions map[*Session]struct{}
+	trails   *trails // nil when nobody looks
 	draining bool
 	idle     chan struct{} // closed once draining and nothing runs
 	closed   bool
@@ -202,6 +205,7 @@ func Open(o Options) (*Dispatcher, error) {
 		started:  time.Now(),
 		state:    balance.New(o.Balance),
 		sessions: map[*Session]struct{}{},
+		trails:   newTrails(o.Tracer),
 		idle:     make(chan struct{}),
 		rearm:    make(chan struct{}, 1),
 		stop:     make(chan struct{}),
@@ -277,7 +281,11 @@ func (d *Dispatcher) carryOut(e *balance.Effect) {
 	case balance.Assign:
 		d.assign(e)
 	case balance.CancelAssignment:
-		e.Session.Owner.(*Session).putCancel(Cancel{TaskID: e.TaskID, Token: e.Token, Reason: e.Reason})
+		ses := e.Session.Owner.(*Session)
+		if d.trails != nil {
+			d.trails.ended(ses, e.Token, Ending{Kind: CancelledAttempt, Reason: e.Reason})
+		}
+		ses.putCancel(Cancel{TaskID: e.TaskID, Token: e.Token, Reason: e.Reason})
 	case balance.Finish:
 		d.finish(e)
 	case balance.Replaced:

@@ -79,6 +79,9 @@ func (d *Dispatcher) accept(batch []Enqueuing) (g *group, underWay []int) {
 			continue
 		}
 		b.Existed = d.state.Accepted() == before // it joined what was there
+		if d.trails != nil && !b.Existed {
+			d.trails.follow(&b.Task, now)
+		}
 		underWay = append(underWay, i)
 	}
 	d.settle()
@@ -142,6 +145,9 @@ func (d *Dispatcher) fetch(s *Session, f *Frame) bool {
 				continue
 			}
 			a.Payload, a.Metadata = r.Payload, r.Metadata
+			if d.trails != nil {
+				d.traceFetched(s, &a, r)
+			}
 		}
 		kept = append(kept, a)
 	}
@@ -163,6 +169,9 @@ func (d *Dispatcher) unreadable(s *Session, a *Assignment, err error) {
 	d.log.Error("a durable task can't be read; it waits", "task_id", a.TaskID, "error", err, "for", unreadablePause)
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.trails != nil {
+		d.trails.ended(s, a.Token, Ending{Kind: NotSent, Reason: err.Error()})
+	}
 	d.state.Unassign(time.Now(), s.core, a.Token, unreadablePause)
 	d.settle()
 }

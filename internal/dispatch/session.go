@@ -48,6 +48,8 @@ type Assignment struct {
 	Deadline time.Time
 	// absent says that payload and metadata are in the store.
 	absent bool
+	// carry is what metadata that are absent will have in place of their own.
+	carry map[string]string
 }
 
 // Cancel says that nobody wants an assignment any more.
@@ -101,6 +103,9 @@ func (d *Dispatcher) Attach(r Registration) (*Session, error) {
 	ses.core = d.state.Join(now, r)
 	ses.core.Owner = ses
 	d.sessions[ses] = struct{}{}
+	if d.trails != nil {
+		d.trails.resumed(ses, claims)
+	}
 	d.log.Info("worker registered", "worker_id", r.WorkerID, "remote", r.Address, "session_id", r.SessionID,
 		"functions", r.Functions, "slots", r.Slots, "running", len(claims))
 	d.settle()
@@ -144,6 +149,9 @@ func (s *Session) Results(results []Result) {
 		}
 		if s.d.logTasks {
 			s.d.log.Debug("result received", "task_id", r.TaskID, "worker_id", s.workerID)
+		}
+		if s.d.trails != nil {
+			s.d.trails.ended(s, r.Token, Ending{Kind: Answered, Failure: r.Failure})
 		}
 		if s.d.state.Result(now, s.core, r) {
 			g := s.d.join()
@@ -222,6 +230,9 @@ func (d *Dispatcher) endLocked(s *Session, why error) {
 	}
 	delete(d.sessions, s)
 	d.state.Leave(time.Now(), s.core)
+	if d.trails != nil {
+		d.trails.left(s, why)
+	}
 	s.err = why
 	close(s.ended)
 	tell := d.log.Info
@@ -240,11 +251,15 @@ func (d *Dispatcher) assign(e *balance.Effect) {
 	if d.logTasks {
 		d.log.Debug("task assigned", "task_id", e.TaskID, "worker_id", ses.workerID, "attempt", e.Attempt)
 	}
-	ses.putAssignment(Assignment{
+	a := Assignment{
 		TaskID: e.TaskID, Attempt: e.Attempt, Token: e.Token,
 		Function: e.Task.Function, Payload: e.Task.Payload, Metadata: e.Task.Metadata, Deadline: e.Task.Deadline,
 		absent: e.Task.Absent,
-	})
+	}
+	if d.trails != nil {
+		d.trails.assigned(ses, &a)
+	}
+	ses.putAssignment(a)
 }
 
 // tooLarge is the failure of a task whose result is over the payload limit.

@@ -53,10 +53,14 @@ func (d *Dispatcher) Submit(w Waiter, batch []Submission) {
 	defer d.mu.Unlock()
 	for i := range batch {
 		b := &batch[i]
+		before := d.state.Accepted()
 		ref, err := d.state.Submit(now, &b.Task)
 		if err != nil {
 			b.Err = err
 			continue
+		}
+		if d.trails != nil && d.state.Accepted() != before { // else it joined what was there
+			d.trails.follow(&b.Task, now)
 		}
 		b.Ticket = Ticket{ref, w, b.Number}
 		d.wait(b.Ticket)
@@ -109,6 +113,9 @@ func (d *Dispatcher) Abandon(tickets ...Ticket) {
 func (d *Dispatcher) finish(e *balance.Effect) {
 	if d.logTasks {
 		d.log.Debug("task finished", "task_id", e.TaskID, "state", e.Outcome.State.String())
+	}
+	if d.trails != nil {
+		d.trails.finished(e)
 	}
 	if int(e.Ref.Index) >= len(d.waiting) {
 		return // nobody waits for a durable task

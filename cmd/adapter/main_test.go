@@ -232,13 +232,13 @@ func TestWrongUsageIsOneLine(t *testing.T) {
 func TestZeroMeansNoneWhereItSaysSo(t *testing.T) {
 	f := flags{balancer: cli.Peer{Target: cli.DefaultBalancer}, legacy: legacy.Options{
 		ClientAddress: "localhost:0", MaxLine: 1, MaxConnections: 1, MaxInFlight: 1, MaxInFlightBytes: 1,
-		Quiet: 1, MessageTimeout: 1, WriteTimeout: 1, TaskTimeout: 1, ConnectTimeout: 1, KeepAlive: time.Second,
+		Quiet: 1, MessageTimeout: 1, WriteTimeout: 1, TaskTimeout: 1, ConnectTimeout: 1, KeepAlive: time.Second, MaxPeers: 1,
 	}}
 	if err := f.check(); err != nil {
 		t.Fatal(err)
 	}
 	// Less than 0 is what legacy.Options have for none; 0 would be their default.
-	if o := f.legacy; o.AckGap >= 0 || o.ResultGap >= 0 || o.DrainTimeout >= 0 || o.KeepAlive != time.Second {
+	if o := f.legacy; o.AckGap >= 0 || o.ResultGap >= 0 || o.DrainTimeout >= 0 || o.ReportInterval >= 0 || o.KeepAlive != time.Second {
 		t.Errorf("got %+v", o)
 	}
 }

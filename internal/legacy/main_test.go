@@ -81,7 +81,7 @@ func open(t *testing.T, o Options) *house {
 }
 
 // balancer starts a balancer and returns a connection to it.
-func balancer(t *testing.T) *grpc.ClientConn {
+func balancer(t testing.TB) *grpc.ClientConn {
 	t.Helper()
 	d, err := dispatch.Open(dispatch.Options{})
 	if err != nil {

@@ -71,6 +71,7 @@ func TestTheBalancerLearnsOfTheEnd(t *testing.T) {
 	if got := h.told(); len(got) != 0 {
 		t.Errorf("before the first interval is over %+v was told", got)
 	}
+	_ = c.Close()
 	if err := h.stop(); err != nil {
 		t.Fatal(err)
 	}
@@ -91,6 +92,7 @@ func TestTheBalancerLearnsOfTheEnd(t *testing.T) {
 		c.send("TASK|t1|1,2\n")
 		c.want("RESULT|t1|3\n")
 	}
+	_ = c.Close()
 	cancel()
 	served.Wait()
 	if p := h.told()[client.TextClient]; p.Tasks != 3 {
@@ -100,8 +102,9 @@ func TestTheBalancerLearnsOfTheEnd(t *testing.T) {
 
 func TestNothingIsToldWhenItIsOff(t *testing.T) {
 	h := open(t, Options{ReportInterval: -1})
-	h.client()
+	c := h.client()
 	h.counts(func(n Counters) bool { return n.OpenClients == 1 })
+	_ = c.Close()
 	if err := h.stop(); err != nil {
 		t.Fatal(err)
 	}
@@ -181,6 +184,7 @@ func TestABalancerThatHangs(t *testing.T) {
 	}
 	defer func() { _ = peer.Close() }()
 	<-hangs // a report is under way
+	_ = peer.Close()
 	began := time.Now()
 	cancel()
 	served.Wait()

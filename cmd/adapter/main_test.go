@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 
+	"reparto/client"
 	"reparto/internal/cli"
 	"reparto/internal/dispatch"
 	"reparto/internal/functions"
@@ -264,6 +265,38 @@ func TestHelpNamesWhatMatters(t *testing.T) {
 	for _, want := range []string{"--legacy-clients", "[$REPARTO_LEGACY_CLIENTS]", "Exit codes", "adapter --log classic", "--drain-timeout"} {
 		if !strings.Contains(stdout.String(), want) {
 			t.Errorf("no %q in\n%s", want, &stdout)
+		}
+	}
+}
+
+// What happened in the last moments is told before the adapter ends, and its next
+// run counts on.
+func TestTheBalancerIsToldWhoSpeaksText(t *testing.T) {
+	balancer := startBalancer(t, true)
+	c, err := client.Dial(balancer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for run := range 2 {
+		_, stderr, stop := start(t, "--balancer", balancer, "--legacy-id", "web1")
+		conn := dial(t, stderr.await(t, `msg="listening for clients" address=(\S+)`))
+		for range 3 {
+			ask(t, conn, "TASK|t1|1,2")
+		}
+		_ = conn.Close()
+		if code := stop(); code != cli.OK {
+			t.Errorf("exit code %d", code)
+		}
+		n := 0
+		for p, err := range c.TextPeers(t.Context()) {
+			n++
+			if err != nil || p.Adapter != "web1" || p.Address != "127.0.0.1" || p.Connections != 0 || p.Tasks != int64(3*run+3) {
+				t.Errorf("after run %d: %+v, %v", run, p, err)
+			}
+		}
+		if n != 1 {
+			t.Errorf("after run %d: %d peers", run, n)
 		}
 	}
 }

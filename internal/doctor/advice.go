@@ -1,7 +1,6 @@
 package doctor
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -108,7 +107,7 @@ func linesOfHAProxy(t trouble) []line {
 		case "413":
 			return linesOfHAProxy(trouble{kind: tooLarge})
 		}
-		return []line{{server, "HTTP/2 to the balancer; it got " + t.what + " from there"}}
+		return []line{{server, "HTTP/2 to the balancer; if it is so already, no balancer answers there (" + t.what + ")"}}
 	case scattered:
 		return []line{{"balance source", "calls of one client reach one balancer, which knows what it has enqueued"}}
 	}
@@ -133,7 +132,7 @@ func linesOfNginx(t trouble) []line {
 		if t.what == "413" {
 			return linesOfNginx(trouble{kind: tooLarge})
 		}
-		return []line{{"location / { grpc_pass grpc://BALANCER:9090; }", "all paths, and by HTTP/2 to the balancer (proxy_pass speaks HTTP/1); it gave " + cmp.Or(t.what, "no answer")}}
+		return []line{{"location / { grpc_pass grpc://BALANCER:9090; }", "all paths, and by HTTP/2 (proxy_pass speaks HTTP/1); if it is so already, no balancer answers there (" + t.what + ")"}}
 	case scattered:
 		return []line{{"ip_hash;", "in the upstream block: calls of one client reach one balancer, which knows what it has enqueued"}}
 	}

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -191,28 +192,34 @@ func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 // span is a duration in as many digits as people want.
 func span(d time.Duration) string {
-	switch {
-	case d < 0:
-		return "-" + span(-d)
-	case d < time.Millisecond:
-		return d.Round(time.Microsecond).String()
-	case d < time.Second:
-		return d.Round(100 * time.Microsecond).String()
-	case d < time.Minute:
-		return d.Round(100 * time.Millisecond).String()
-	case d < 48*time.Hour:
-		return d.Round(time.Second).String()
+	switch whole := d.Abs(); {
+	case whole < time.Millisecond:
+		d = d.Round(time.Microsecond)
+	case whole < time.Second:
+		d = d.Round(100 * time.Microsecond)
+	case whole < time.Minute:
+		d = d.Round(100 * time.Millisecond)
+	case whole < 48*time.Hour:
+		d = d.Round(time.Second)
+	default:
+		return fmt.Sprintf("%d days", int(d.Hours()/24))
 	}
-	return fmt.Sprintf("%d days", int(d.Hours()/24))
+	text := d.String()
+	for _, nothing := range []string{"m0s", "h0m"} {
+		if strings.HasSuffix(text, nothing) {
+			text = text[:len(text)-2]
+		}
+	}
+	return text
 }
 
 // bytesOf is a size for people.
 func bytesOf(n int) string {
 	switch {
 	case n >= 1<<20:
-		return fmt.Sprintf("%.3g MiB", float64(n)/(1<<20))
+		return fmt.Sprintf("%.4g MiB", float64(n)/(1<<20))
 	case n >= 1<<10:
-		return fmt.Sprintf("%.3g KiB", float64(n)/(1<<10))
+		return fmt.Sprintf("%.4g KiB", float64(n)/(1<<10))
 	}
 	return fmt.Sprintf("%d bytes", n)
 }

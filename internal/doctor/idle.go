@@ -82,8 +82,12 @@ func (e *exam) idleClient(pinged, silent held) {
 		e.trouble(trouble{kind: idleCut, after: silent.lasted})
 	default:
 		f.Said = fmt.Sprintf("a client's stream on which nothing passes %s", fate(worse))
-		if e.o.Idle > pingEvery && worse.lasted > pingEvery {
+		switch {
+		case worse.cut == nil || e.o.Idle <= pingEvery:
+		case worse.lasted > pingEvery:
 			f.Said += "; pings do not keep it"
+		default:
+			f.Said += fmt.Sprintf("; that is too soon for a ping to help, which comes every %s", span(pingEvery))
 		}
 		f.Do = "a client that waits longer for a task loses it: raise the time limits of what stands between above the longest task"
 		e.trouble(trouble{kind: idleCut, after: worse.lasted})

@@ -49,6 +49,7 @@ func words(err error) string {
 			text = strings.TrimSuffix(inner, `"`)
 		}
 	}
+	text, _, _ = strings.Cut(text, "; transport: received unexpected content-type") // and the page
 	if text == "" {
 		text = status.Code(err).String()
 	}

@@ -38,7 +38,7 @@ func (e *exam) messages(ctx context.Context) {
 	failure := e.send(ctx, most)
 	if failure == nil {
 		e.found(Finding{
-			Check: "message", Status: OK, Said: fmt.Sprintf("%s pass, as much as was to be tried", bytesOf(most)), Values: map[string]any{"passes_bytes": most},
+			Check: "message", Status: OK, Said: bytesOf(most) + " pass, the most that was to be tried", Values: map[string]any{"passes_bytes": most},
 		})
 		return
 	}
@@ -91,9 +91,9 @@ func (e *exam) send(ctx context.Context, bytes int) error {
 }
 
 const (
-	volumeFrame = 256 << 10 // bytes
-	// volumeAhead is how many frames may be on the way unanswered: memory.
-	volumeAhead = 16
+	maxPour = 256 << 10 // bytes in a frame
+	// ahead is how many frames may be on the way unanswered: memory.
+	ahead = 16
 )
 
 // volume finds out whether a stream is cut after a number of bytes in all, as some
@@ -114,7 +114,7 @@ func (e *exam) volume(ctx context.Context) {
 	limited, cancel := context.WithTimeout(ctx, 6*e.o.Timeout)
 	defer cancel()
 	total := 2 * most
-	passed, err := pour(limited, e.conn, total)
+	passed, err := pour(limited, e.conn, total, min(maxPour, max(most/2, 1)))
 	if ctx.Err() != nil {
 		return
 	}
@@ -144,18 +144,19 @@ func (e *exam) troubled(k kind) bool {
 	return false
 }
 
-// pour sends tasks that are refused until total bytes have been answered for.
-func pour(ctx context.Context, conn *grpc.ClientConn, total int) (passed int, err error) {
+// pour sends tasks of size bytes, which are refused, until total bytes have been
+// answered for.
+func pour(ctx context.Context, conn *grpc.ClientConn, total, size int) (passed int, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream, _, err := openSubmit(ctx, conn)
 	if err != nil {
 		return 0, err
 	}
-	frame := refusable(0, make([]byte, volumeFrame))
-	frames := max(total/volumeFrame, 1)
+	frame := refusable(0, make([]byte, size))
+	frames := (total + size - 1) / size
 	for sent, answered := 0, 0; answered < frames; {
-		for ; sent < frames && sent-answered < volumeAhead; sent++ {
+		for ; sent < frames && sent-answered < ahead; sent++ {
 			frame.Tasks[0].Number = uint64(sent) + 1
 			if stream.Send(frame) != nil {
 				break // Recv says why
@@ -163,10 +164,10 @@ func pour(ctx context.Context, conn *grpc.ClientConn, total int) (passed int, er
 		}
 		resp, err := stream.Recv()
 		if err != nil {
-			return answered * volumeFrame, err
+			return passed, err
 		}
 		answered += len(resp.GetOutcomes())
-		passed = answered * volumeFrame
+		passed = min(answered*size, total)
 	}
 	return passed, stream.CloseSend()
 }

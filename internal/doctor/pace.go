@@ -21,7 +21,7 @@ func measured(check, what string, took []time.Duration) Finding {
 	slices.Sort(took)
 	p50, longest := took[len(took)/2], took[len(took)-1]
 	return Finding{
-		Check: check, Status: OK, Said: fmt.Sprintf("%s of %d %s, the longest %s", span(p50), len(took), what, span(longest)),
+		Check: check, Status: OK, Said: fmt.Sprintf("%s, the median of %d %s; the longest took %s", span(p50), len(took), what, span(longest)),
 		Values: map[string]any{"p50_ms": millis(p50), "min_ms": millis(took[0]), "max_ms": millis(longest), "count": len(took)},
 	}
 }
@@ -43,7 +43,7 @@ func (e *exam) roundTrip(ctx context.Context) {
 		}
 		took = append(took, time.Since(began))
 	}
-	e.found(measured("round-trip", "calls (p50)", took))
+	e.found(measured("round-trip", "calls", took))
 }
 
 // refusable is a task that no balancer takes, since it names no function.
@@ -82,7 +82,7 @@ func (e *exam) frames(ctx context.Context) {
 		}
 		took = append(took, time.Since(began))
 	}
-	e.found(measured("stream", "frames there and back on a stream (p50)", took))
+	e.found(measured("stream", "frames of a stream, there and back", took))
 }
 
 type submitStream = grpc.BidiStreamingClient[pb.SubmitStreamRequest, pb.SubmitStreamResponse]

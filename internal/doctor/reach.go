@@ -38,11 +38,11 @@ func parse(target string) place {
 			break
 		}
 	}
+	if strings.Contains(target, "://") {
+		return place{}
+	}
 	host, port, err := net.SplitHostPort(target)
 	if err != nil {
-		if strings.Contains(target, ":") {
-			return place{}
-		}
 		host, port = target, "443" // what gRPC takes when no port is named
 	}
 	p := place{network: "tcp", address: net.JoinHostPort(host, port), host: host, port: port, authority: target}
@@ -152,10 +152,15 @@ func (e *exam) connect(ctx context.Context, addresses []string) bool {
 
 // refusedDo is what to do about a connection that was not made.
 func refusedDo(err error) string {
-	if timeout, ok := errors.AsType[net.Error](err); errors.Is(err, context.DeadlineExceeded) || ok && timeout.Timeout() {
+	if isTimeout(err) {
 		return "nothing answers at all: a firewall drops what is sent there, or the machine is off"
 	}
 	return "start the balancer or the proxy there, or check the port in --balancer"
+}
+
+func isTimeout(err error) bool {
+	timeout, ok := errors.AsType[net.Error](err)
+	return errors.Is(err, context.DeadlineExceeded) || ok && timeout.Timeout()
 }
 
 // reasonOf is what the operating system says, without what we know already.

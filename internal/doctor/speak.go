@@ -95,11 +95,14 @@ func listen(conn net.Conn) (*speech, error) {
 	for {
 		frame, err := f.ReadFrame()
 		if err != nil {
-			if s.status != "" {
-				s.broken = oneLine(err.Error())
-				return s, nil
+			if len(s.settings) == 0 && s.status == "" {
+				return nil, err
 			}
-			return nil, err
+			s.broken = oneLine(err.Error())
+			if isTimeout(err) {
+				s.broken = "it took too long"
+			}
+			return s, nil
 		}
 		ended := false
 		switch frame := frame.(type) {
@@ -149,7 +152,8 @@ func (e *exam) judge(s *speech) {
 	kind := s.headers.Get("content-type")
 	switch {
 	case s.status == "":
-		f.Said, f.Do = "the call was cut off before an answer: "+s.broken, "see the log of what stands between, or of the balancer"
+		f.Said = fmt.Sprintf("HTTP/2 as far as %s, and then no answer: %s", e.proxy.who(), s.broken)
+		f.Do = "look whether a balancer runs where the proxy looks for it, and at the logs of both"
 	case s.status != "200" || !strings.HasPrefix(kind, "application/grpc"):
 		f.Said, f.Do = fmt.Sprintf("HTTP/2 as far as %s, which answers %s", e.proxy.who(), pageOf(s.status, kind, s.body)), e.pageDo(s.status)
 		e.trouble(trouble{kind: badPage, what: s.status})
@@ -169,6 +173,9 @@ func (e *exam) judge(s *speech) {
 
 // pageOf names an answer that is none of gRPC.
 func pageOf(status, kind string, body []byte) string {
+	if atoi(status) < 100 {
+		return "without a status: it was not spoken to in its protocol"
+	}
 	said := strings.TrimSpace(status + " " + http.StatusText(atoi(status)))
 	if kind != "" {
 		said += " (" + kind + ")"

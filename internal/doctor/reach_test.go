@@ -1,0 +1,90 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"net"
+	"testing"
+
+	"reparto/internal/dispatch"
+	"reparto/internal/rpc"
+)
+
+func TestNobodyIsThere(t *testing.T) {
+	l := listenTCP(t)
+	l.Close()
+	b := &balancer{address: l.Addr().String(), way: new(net.Dialer).DialContext}
+	r := b.examine(t, Options{})
+	r.want(t, "connect", Fail, "connection refused", "start the balancer")
+	if r.Reached || len(r.Findings) != 1 {
+		t.Errorf("reached %v: %+v", r.Reached, r.Findings)
+	}
+}
+
+func TestANameThatNobodyHas(t *testing.T) {
+	b := &balancer{address: "nobody.invalid:9090", way: new(net.Dialer).DialContext}
+	r := b.examine(t, Options{})
+	r.want(t, "name", Fail, "nobody.invalid is not found", "check the name")
+	if r.Reached || len(r.Findings) != 1 {
+		t.Errorf("reached %v: %+v", r.Reached, r.Findings)
+	}
+}
+
+func TestANameOfWhichOneAddressIsDead(t *testing.T) {
+	b := serve(t, listenTCP(t), rpc.Options{}, dispatch.Options{})
+	o := b.options(Options{Target: "localhost:9090", Largest: -1})
+	way := o.Connect
+	first := true
+	o.Connect = func(ctx context.Context, network, address string) (net.Conn, error) {
+		if first { // of the addresses, or the only one
+			first = false
+			return nil, &net.OpError{Op: "dial", Err: errors.New("no route to host")}
+		}
+		return way(ctx, network, address)
+	}
+	r, err := Examine(t.Context(), o, func(Finding) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := found{r}
+	name := f.want(t, "name", OK, "localhost is ")
+	if n := len(name.Values["addresses"].([]string)); n > 1 {
+		f.want(t, "connect", Warn, "no route to host", " in ", "only for those that answer")
+		f.want(t, "health", OK, "SERVING")
+		return
+	}
+	f.want(t, "connect", Fail, "no route to host") // a machine without IPv6
+}
+
+func TestAFirewallThatDropsEverything(t *testing.T) {
+	b := &balancer{address: "127.0.0.1:9", way: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return nil, &net.OpError{Op: "dial", Err: context.DeadlineExceeded}
+	}}
+	b.examine(t, Options{}).want(t, "connect", Fail, "a firewall drops")
+}
+
+func TestParse(t *testing.T) {
+	for target, want := range map[string]place{
+		"localhost:9090":                 {"tcp", "localhost:9090", "localhost", "9090", "localhost:9090"},
+		"10.0.0.1:1":                     {"tcp", "10.0.0.1:1", "", "1", "10.0.0.1:1"},
+		"[::1]:9090":                     {"tcp", "[::1]:9090", "", "9090", "[::1]:9090"},
+		"dns:///balancer.example:9090":   {"tcp", "balancer.example:9090", "balancer.example", "9090", "balancer.example:9090"},
+		"dns://8.8.8.8/balancer.example": {"tcp", "balancer.example:443", "balancer.example", "443", "balancer.example"},
+		"passthrough:///a:1":             {"tcp", "a:1", "a", "1", "a:1"},
+		"unix:///run/reparto.sock":       {"unix", "/run/reparto.sock", "", "", "localhost"},
+		"unix:reparto.sock":              {"unix", "reparto.sock", "", "", "localhost"},
+		"xds:///balancers":               {},
+	} {
+		if got := parse(target); got != want {
+			t.Errorf("%s: got %+v, want %+v", target, got, want)
+		}
+	}
+}
+
+func TestThisMachineIsReachedDirectly(t *testing.T) {
+	for _, p := range []place{{network: "unix"}, parse("127.0.0.1:9090"), parse("localhost:9090")} {
+		if via := proxyFor(p); via != "" {
+			t.Errorf("%+v is reached through %s", p, via)
+		}
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"sync"
 
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/peer"
@@ -27,6 +28,7 @@ const (
 type enqueuing struct {
 	wire pb.EnqueueTask
 	size int
+	span trace.Span // nil: none
 
 	existed bool
 	err     error
@@ -48,7 +50,7 @@ func (k *enqueuing) settle(existed bool, err error) {
 // recycle is for a task that is settled.
 func (k *enqueuing) recycle() {
 	k.wire.Reset()
-	k.size, k.existed, k.err, k.taken, k.left = 0, false, nil, false, false
+	k.size, k.span, k.existed, k.err, k.taken, k.left = 0, nil, false, nil, false, false
 	enqueuings.Put(k)
 }
 

@@ -5,6 +5,7 @@ import (
 	"math"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -145,10 +146,16 @@ func (c *Client) enqueued(ctx context.Context, k *enqueuing) Enqueued {
 			if !c.batches.leave(k) {
 				err = unsure(err)
 			}
+			if k.span != nil {
+				endSpan(k.span, err)
+			}
 			return Enqueued{ID: id, Err: err}
 		}
 	}
 	r := Enqueued{ID: id, Existed: k.existed, Err: k.err}
+	if k.span != nil {
+		endSpan(k.span, r.Err)
+	}
 	k.recycle()
 	return r
 }
@@ -170,6 +177,9 @@ func (c *Client) newEnqueuing(ctx context.Context, t *DurableTask) (*enqueuing, 
 	w.ExpireTime, w.TimeToLive, w.Retention = stamp(t.ExpireAt), some(t.TTL), some(t.Retention)
 	if t.ID == "" {
 		w.TaskId, w.FreshId = newID(), true
+	}
+	if c.opt.tracer != nil {
+		k.span, w.Metadata = c.opt.begin(ctx, "enqueue", trace.SpanKindProducer, w.Function, w.TaskId, w.Metadata)
 	}
 	if b := t.Backoff; b != (Backoff{}) {
 		w.Backoff = &pb.Backoff{Initial: some(b.Initial), Multiplier: b.Multiplier, Maximum: some(b.Maximum), Jitter: b.Jitter}

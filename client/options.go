@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
@@ -26,6 +27,7 @@ type options struct {
 	connectTimeout time.Duration
 	maxInFlight    int
 	log            *slog.Logger
+	tracer         trace.Tracer // nil: no spans
 }
 
 // WithDialOptions adds options for Dial's connection, after Dial's own, so that

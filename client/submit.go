@@ -26,6 +26,13 @@ func (c *Client) Submit(ctx context.Context, t Task) (Outcome, error) {
 	}
 	k := calls.Get().(*call)
 	k.start(ctx, &t)
+	if c.opt.tracer != nil {
+		return c.submitTraced(ctx, k)
+	}
+	return c.submit(ctx, k)
+}
+
+func (c *Client) submit(ctx context.Context, k *call) (Outcome, error) {
 	if err := c.admit(ctx, k); err != nil {
 		k.recycle()
 		return Outcome{}, err
@@ -60,8 +67,11 @@ func (c *Client) SubmitFunc(ctx context.Context, t Task, done func(Outcome, erro
 	k := calls.Get().(*call)
 	k.fn = done
 	k.start(ctx, &t)
+	if c.opt.tracer != nil {
+		k.trace(ctx, &c.opt)
+	}
 	if !c.watch(ctx, k) {
-		done(Outcome{}, c.errClosed(t.ID))
+		k.fn(Outcome{}, c.errClosed(t.ID))
 		return
 	}
 	defer c.watches.Done()

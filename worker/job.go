@@ -151,16 +151,23 @@ func (j *job) run() (abandon error) {
 		j.answer.Failure = newFailure(reasonCancelled, "its time was up before a handler was free for it")
 		return nil
 	}
+	var ctx context.Context = j
+	if j.pool.tracing != nil {
+		ctx = j.pool.tracing.begin(j)
+	}
 	returned := false
 	defer func() {
 		if !returned {
 			// A nil here is no panic but runtime.Goexit, e.g. by a test's FailNow.
 			j.panicked(recover(), debug.Stack())
 		}
+		if j.pool.tracing != nil {
+			endSpan(ctx, j.answer.Failure, abandon)
+		}
 		j.end()
 	}()
 	t := j.task
-	result, err := j.handler(j, Task{
+	result, err := j.handler(ctx, Task{
 		ID: t.GetTaskId(), Function: t.GetFunction(), Attempt: int(t.GetAttempt()), Payload: t.GetPayload(), Metadata: t.GetMetadata(),
 	})
 	if err == nil {

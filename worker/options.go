@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"go.opentelemetry.io/otel/trace"
 )
 
 // Options tune a worker. The zero value works.
@@ -46,6 +48,12 @@ type Options struct {
 	// break. It is called from the loop that hands out tasks: it must not block.
 	// nil: not called.
 	OnRegistered func(Registration)
+	// TracerProvider has the worker make an OpenTelemetry span, of kind CONSUMER,
+	// around each call of a handler: a child of the span that the task's metadata
+	// name (traceparent, tracestate). The handler's context has it, so that spans
+	// of its own become children. A failure is the span's status. nil: no spans, at
+	// no cost.
+	TracerProvider trace.TracerProvider
 }
 
 // Registration tells of a session that the balancer has accepted.

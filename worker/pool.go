@@ -20,6 +20,7 @@ type pool struct {
 	log       *slog.Logger
 	slots     int
 	capacity  int
+	tracing   *tracing    // nil: no spans
 	abandoned func(error) // called when a handler abandons the worker
 	// ready tells the writer that there is something to send.
 	ready chan struct{}
@@ -49,7 +50,7 @@ type pool struct {
 
 func newPool(values context.Context, h Handlers, o *Options, abandoned func(error)) *pool {
 	p := &pool{
-		handlers: h, values: values, log: o.Log, slots: o.Slots, capacity: o.Slots + o.Prefetch, abandoned: abandoned,
+		handlers: h, values: values, log: o.Log, slots: o.Slots, capacity: o.Slots + o.Prefetch, tracing: newTracing(o), abandoned: abandoned,
 		ready: make(chan struct{}, 1), left: make(chan struct{}, 1), held: map[uint64]*job{}, sent: map[uint64]*job{},
 	}
 	p.work.L = &p.mu

@@ -116,6 +116,12 @@ func (f *flags) serve(ctx context.Context, stdout, stderr io.Writer) error {
 	if err != nil {
 		return cli.Exit(cli.Usage, err)
 	}
+	traces, err := cli.Traces(ctx, "adapter", log)
+	if err != nil {
+		return err
+	}
+	defer traces.Close()
+	f.legacy.TracerProvider = traces.Tracers()
 	f.legacy.Log, f.legacy.TLS, f.legacy.HandshakeTimeout = log, tls.Config(), f.tls.HandshakeLimit
 	a, err := legacy.Listen(f.legacy)
 	if err != nil {

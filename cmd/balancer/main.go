@@ -66,6 +66,12 @@ func newCommand() *cobra.Command {
 			return cli.Usagef("--legacy-tls needs --tls-cert and --tls-key")
 		}
 		o.HandshakeLimit = tls.HandshakeLimit
+		traces, err := cli.Traces(cmd.Context(), "balancer", o.Log)
+		if err != nil {
+			return err
+		}
+		defer traces.Close()
+		o.Dispatch.Tracer, o.Legacy.TracerProvider = traces.Balancer(), traces.Tracers()
 		s, err := server.Listen(o)
 		if err != nil {
 			if _, network := errors.AsType[*net.OpError](err); !network && !errors.Is(err, server.ErrStore) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -130,9 +131,14 @@ const (
 
 // enqueue hands over all that there is, a batch at a time.
 func (f *enqueueFlags) enqueue(ctx context.Context, from *payloads) error {
+	traces, err := cli.Traces(ctx, "client", slog.New(slog.NewTextHandler(f.stderr, nil)))
+	if err != nil {
+		return err
+	}
+	defer traces.Close()
 	failed := false
 	for number, more := 1, true; more; {
-		req := &pb.EnqueueRequest{}
+		req, spans := &pb.EnqueueRequest{}, []func(taskID, refusal string){}
 		for size := 0; len(req.Tasks) < enqueueBatch && size < enqueueBatchBytes; {
 			if len(req.Tasks) > 0 && !from.ready() {
 				break // what is there travels; nobody waits for more
@@ -144,7 +150,10 @@ func (f *enqueueFlags) enqueue(ctx context.Context, from *payloads) error {
 			if more = payload != nil; !more {
 				break
 			}
-			req.Tasks = append(req.Tasks, f.one(payload, number+len(req.Tasks), from.single))
+			t := f.one(payload, number+len(req.Tasks), from.single)
+			var end func(taskID, refusal string)
+			t.Metadata, end = traces.Enqueue(ctx, t.GetFunction(), t.GetMetadata())
+			req.Tasks, spans = append(req.Tasks, t), append(spans, end)
 			size += len(payload)
 		}
 		if len(req.Tasks) == 0 {
@@ -152,9 +161,15 @@ func (f *enqueueFlags) enqueue(ctx context.Context, from *payloads) error {
 		}
 		resp, err := f.tasks.Enqueue(ctx, req)
 		if err != nil {
+			for _, end := range spans {
+				end("", err.Error())
+			}
 			return err
 		}
 		for i, r := range resp.GetResults() {
+			if i < len(spans) {
+				spans[i](r.GetTaskId(), r.GetError().GetMessage())
+			}
 			ok, err := f.enqueued(ctx, r, number+i)
 			if err != nil {
 				return err

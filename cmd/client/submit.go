@@ -166,7 +166,12 @@ func (f *submitFlags) submit(ctx context.Context, function string, payloads []st
 	defer func() { _ = conn.Close() }() // it was in use until here: there is nothing to fail
 	log.Debug("connected", "address", f.balancer.Target)
 
-	options := []client.Option{client.WithConnectTimeout(f.connectTimeout)}
+	traces, err := cli.Traces(ctx, "client", log)
+	if err != nil {
+		return err
+	}
+	defer traces.Close()
+	options := []client.Option{client.WithConnectTimeout(f.connectTimeout), client.WithTracerProvider(traces.Tracers())}
 	if !f.log.Classic() {
 		options = append(options, client.WithLog(log))
 	}

@@ -43,13 +43,18 @@ func (f *flags) work(ctx context.Context, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer func() { _ = conn.Close() }() // it was in use until here: there is nothing to fail
+	traces, err := cli.Traces(ctx, "worker", log)
+	if err != nil {
+		return err
+	}
+	defer traces.Close()
 
 	offered := strings.Join(slices.Sorted(maps.Keys(handlers)), " ")
 	log.Info("dialling", "balancer", f.balancer.Target, "worker_id", f.id, "functions", offered)
 	return f.balancer.Guard(ctx, conn, func(ctx context.Context) error {
 		return worker.Run(ctx, conn, handlers, worker.Options{
 			ID: f.id, Slots: f.slots, Prefetch: f.prefetch, Labels: f.labels, Build: cli.ShortVersion(),
-			Log: log, DrainTimeout: f.drainTimeout,
+			Log: log, DrainTimeout: f.drainTimeout, TracerProvider: traces.Tracers(),
 		})
 	})
 }

@@ -75,7 +75,7 @@ func (a *Adapter) Serve(ctx context.Context, conn grpc.ClientConnInterface) erro
 	// What drains outlives ctx, and ends with hard.
 	hard, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
-	c := client.New(conn, client.WithConnectTimeout(a.o.ConnectTimeout))
+	c := client.New(conn, client.WithConnectTimeout(a.o.ConnectTimeout), client.WithTracerProvider(a.o.TracerProvider))
 	defer func() { _ = c.Close() }() // conn is the caller's: there is nothing to fail
 
 	defer a.reportPeers(ctx, conn)()

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net"
 	"time"
+
+	"go.opentelemetry.io/otel/trace"
 )
 
 // Options says how the text protocol is served. The zero value is valid but for
@@ -98,6 +100,10 @@ type Options struct {
 	// of workers together; beyond it the one not seen for longest goes. The
 	// balancer keeps 10,000 of an adapter. Default and most: 10,000.
 	MaxPeers int
+
+	// TracerProvider makes a trace of each text task: see client.WithTracerProvider
+	// and worker.Options. Default: none.
+	TracerProvider trace.TracerProvider
 
 	// Log gets ports and workers at INFO, clients and what is done for each task
 	// at DEBUG, and what peers do wrong at WARN. Nil: silent.

@@ -68,7 +68,7 @@ func (s *workerSession) serve(ctx, hard context.Context, balancer grpc.ClientCon
 			ID: s.id, Slots: 1,
 			Labels:       map[string]string{"protocol": "text", "text_worker_id": loggable(s.own)},
 			Log:          slog.New(troubleOnly{s.a.o.Log.Handler()}),
-			DrainTimeout: max(s.a.o.DrainTimeout, time.Millisecond),
+			DrainTimeout: max(s.a.o.DrainTimeout, time.Millisecond), TracerProvider: s.a.o.TracerProvider,
 		})
 	}
 	select {

@@ -67,9 +67,16 @@ const (
 // Fingerprint is a SHA-256 of a task's content.
 type Fingerprint [sha256.Size]byte
 
+// The keys of metadata that hold a W3C trace context.
+const (
+	TraceParent = "traceparent"
+	TraceState  = "tracestate"
+)
+
 // Content computes the fingerprint of what makes two tasks the same task:
 // function, payload and metadata. Deadlines and retry settings don't count, so
-// that a client may repeat a task with the time it has left.
+// that a client may repeat a task with the time it has left; nor does its trace,
+// which is another one each time.
 func (t *Task) Content() Fingerprint {
 	h := sha256.New()
 	var n [8]byte
@@ -82,6 +89,9 @@ func (t *Task) Content() Fingerprint {
 	write(t.Payload)
 	if len(t.Metadata) > 0 {
 		for _, k := range slices.Sorted(maps.Keys(t.Metadata)) {
+			if k == TraceParent || k == TraceState {
+				continue
+			}
 			write([]byte(k))
 			write([]byte(t.Metadata[k]))
 		}

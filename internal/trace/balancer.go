@@ -22,12 +22,6 @@ import (
 	"reparto/internal/task"
 )
 
-// The keys of a W3C context in a task's metadata.
-const (
-	traceParent = "traceparent"
-	traceState  = "tracestate"
-)
-
 var w3c propagation.TraceContext
 
 // balancer makes the spans of tasks whose client wants them: those with a W3C
@@ -46,7 +40,7 @@ func NewBalancer(p trace.TracerProvider) dispatch.Tracer {
 
 // Follow implements dispatch.Tracer.
 func (b *balancer) Follow(t *task.Task, since time.Time) dispatch.Trail {
-	if !sampled(t.Metadata[traceParent]) {
+	if !sampled(t.Metadata[task.TraceParent]) {
 		return nil
 	}
 	// It carries values alone, and nobody waits for its end.
@@ -55,7 +49,7 @@ func (b *balancer) Follow(t *task.Task, since time.Time) dispatch.Trail {
 		return nil
 	}
 	return &trail{
-		tracer: b.tracer, parent: ctx, hasState: t.Metadata[traceState] != "", since: since,
+		tracer: b.tracer, parent: ctx, hasState: t.Metadata[task.TraceState] != "", since: since,
 		common: []attribute.KeyValue{
 			attribute.String("messaging.system", "reparto"),
 			attribute.String("messaging.destination.name", t.Function),
@@ -105,8 +99,8 @@ func (t *trail) Assigned(h dispatch.Handing) map[string]string {
 	}
 	carry := propagation.MapCarrier{}
 	w3c.Inject(ctx, carry)
-	if t.hasState && carry[traceState] == "" {
-		carry[traceState] = "" // the client's is about another span
+	if t.hasState && carry[task.TraceState] == "" {
+		carry[task.TraceState] = "" // the client's is about another span
 	}
 	return carry
 }

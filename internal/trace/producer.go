@@ -18,7 +18,7 @@ func (p *Provider) Enqueue(ctx context.Context, function string, metadata map[st
 	if p == nil {
 		return metadata, func(string, string) {}
 	}
-	if metadata[traceParent] != "" {
+	if metadata[task.TraceParent] != "" {
 		ctx = w3c.Extract(ctx, propagation.MapCarrier(metadata))
 	}
 	ctx, span := p.sdk.Tracer("reparto/client").Start(ctx, "enqueue "+text(function), trace.WithSpanKind(trace.SpanKindProducer),
@@ -36,7 +36,7 @@ func (p *Provider) Enqueue(ctx context.Context, function string, metadata map[st
 	}
 	with := make(map[string]string, len(metadata)+2)
 	maps.Copy(with, metadata)
-	delete(with, traceState)
+	delete(with, task.TraceState)
 	w3c.Inject(ctx, propagation.MapCarrier(with))
 	if task.CheckMetadata("metadata", with) != nil { // the task matters more
 		with = metadata

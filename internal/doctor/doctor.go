@@ -66,7 +66,8 @@ func (r *Report) Failed() bool {
 type Options struct {
 	// Target is the balancer's address, as gRPC takes it.
 	Target string
-	// Dial makes a connection of its own each time; what more says wins.
+	// Dial makes a connection of its own each time; what more says wins. It is not
+	// called concurrently.
 	Dial func(more ...grpc.DialOption) (*grpc.ClientConn, error)
 	// Connect makes connections for the checks that look below gRPC. Default: a
 	// net.Dialer's.

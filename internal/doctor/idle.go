@@ -43,10 +43,21 @@ func (e *exam) idle(ctx context.Context) {
 	}
 	var pinged, silent, work held
 	var all sync.WaitGroup
-	all.Go(func() { pinged = e.holdClient(ctx, pingEvery) })
-	all.Go(func() { silent = e.holdClient(ctx, math.MaxInt64) })
+	hold := func(to *held, how func(context.Context, *grpc.ClientConn) held, more ...grpc.DialOption) {
+		conn, err := e.o.Dial(more...) // here, as it is not called concurrently
+		if err != nil {
+			to.never = err
+			return
+		}
+		all.Go(func() {
+			*to = how(ctx, conn)
+			_ = conn.Close() // it was in use until here: there is nothing to fail
+		})
+	}
+	hold(&pinged, e.holdClient, pinging(pingEvery, e.o.Timeout))
+	hold(&silent, e.holdClient, pinging(math.MaxInt64, e.o.Timeout))
 	if e.mayWork {
-		all.Go(func() { work = e.holdWorker(ctx) })
+		hold(&work, e.holdWorker)
 	}
 	all.Wait()
 	if ctx.Err() != nil {
@@ -58,6 +69,10 @@ func (e *exam) idle(ctx context.Context) {
 	} else {
 		e.skip("idle-worker", "this caller may not work")
 	}
+}
+
+func pinging(every, timeout time.Duration) grpc.DialOption {
+	return grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: every, Timeout: timeout})
 }
 
 func (e *exam) idleClient(pinged, silent held) {
@@ -136,13 +151,8 @@ func (e *exam) idleWorker(h held) {
 	e.found(f)
 }
 
-// holdClient holds a client's stream on a connection of its own.
-func (e *exam) holdClient(ctx context.Context, ping time.Duration) (h held) {
-	conn, err := e.o.Dial(grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: ping, Timeout: e.o.Timeout}))
-	if err != nil {
-		return held{never: err}
-	}
-	defer func() { _ = conn.Close() }() // it was in use until here: there is nothing to fail
+// holdClient holds a client's stream.
+func (e *exam) holdClient(ctx context.Context, conn *grpc.ClientConn) (h held) {
 	var calls sync.WaitGroup
 	defer calls.Wait()
 	ctx, cancel := context.WithCancel(ctx)
@@ -209,12 +219,7 @@ func (e *exam) clientStream(ctx context.Context, conn *grpc.ClientConn) (receive
 }
 
 // holdWorker plays a worker of a function that nobody knows, and leaves.
-func (e *exam) holdWorker(ctx context.Context) held {
-	conn, err := e.o.Dial()
-	if err != nil {
-		return held{never: err}
-	}
-	defer func() { _ = conn.Close() }() // it was in use until here: there is nothing to fail
+func (e *exam) holdWorker(ctx context.Context, conn *grpc.ClientConn) held {
 	var reading sync.WaitGroup
 	defer reading.Wait()
 	ctx, cancel := context.WithCancel(ctx)

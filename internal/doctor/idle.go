@@ -178,8 +178,6 @@ func (e *exam) holdClient(ctx context.Context, conn *grpc.ClientConn) (h held) {
 	case h.dead = <-used:
 	case <-limit.C:
 		h.dead = fmt.Errorf("no answer within %s", span(e.o.Timeout))
-		cancel()
-		<-used
 	}
 	return h
 }
@@ -235,8 +233,9 @@ func (e *exam) holdWorker(ctx context.Context, conn *grpc.ClientConn) held {
 	if err != nil {
 		return held{never: err}
 	}
-	ended := make(chan error, 1)
+	ended, gone := make(chan error, 1), make(chan struct{})
 	reading.Go(func() {
+		defer close(gone)
 		for {
 			if _, err := stream.Recv(); err != nil {
 				ended <- err
@@ -252,7 +251,7 @@ func (e *exam) holdWorker(ctx context.Context, conn *grpc.ClientConn) held {
 	limit := time.NewTimer(e.o.Timeout)
 	defer limit.Stop()
 	select { // so that it has left when the report is there
-	case <-ended:
+	case <-gone:
 	case <-limit.C:
 	}
 	return h

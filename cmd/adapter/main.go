@@ -55,7 +55,12 @@ type flags struct {
 }
 
 func newCommand() *cobra.Command {
-	var f flags
+	c, _ := newFlags()
+	return c
+}
+
+func newFlags() (*cobra.Command, *flags) {
+	f := &flags{}
 	c := &cobra.Command{
 		Use:     "adapter [flags]",
 		Short:   "Serve programs that speak the old text protocol",
@@ -63,11 +68,12 @@ func newCommand() *cobra.Command {
 		Example: examples,
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			return f.serve(c.Context(), c.OutOrStdout(), c.ErrOrStderr())
+			return f.serve(c)
 		},
 	}
 	s := c.Flags()
 	s.SortFlags = false
+	cli.AddConfigFlags(s)
 	f.balancer.AddFlags(s)
 	o := &f.legacy
 	o.AddFlags(s)
@@ -77,7 +83,19 @@ func newCommand() *cobra.Command {
 	s.DurationVar(&o.DrainTimeout, "drain-timeout", 30*time.Second, "how long what is under way may go on once it is to stop; 0: not at all")
 	s.BoolVar(&o.Idempotent, "idempotent", false, "text tasks may run twice without harm: submit them again when the balancer was lost")
 	f.log = cli.AddLogFlags(s, slog.LevelInfo)
-	return c
+	return c, f
+}
+
+// reloadable are the keys that SIGHUP puts in force.
+var reloadable = []string{"log-level"}
+
+// fresh are the flags anew, for cli.Reloader.
+func (f *flags) fresh() (*cobra.Command, func() error) {
+	c, fresh := newFlags()
+	return c, func() error {
+		f.log.SetLevel(fresh.log)
+		return nil
+	}
 }
 
 // check says what is wrong in the words of the command line, and turns 0 into
@@ -106,12 +124,13 @@ func (f *flags) check() error {
 	return o.CheckFlags()
 }
 
-// serve runs an adapter until ctx ends.
-func (f *flags) serve(ctx context.Context, stdout, stderr io.Writer) error {
+// serve runs an adapter until the command is to end.
+func (f *flags) serve(c *cobra.Command) error {
+	ctx := c.Context()
 	if err := f.check(); err != nil {
 		return cli.Exit(cli.Usage, err)
 	}
-	log := f.log.Logger(stdout, stderr, classic.Options{Role: classic.LoadBalancer})
+	log := f.log.Logger(c.OutOrStdout(), c.ErrOrStderr(), classic.Options{Role: classic.LoadBalancer})
 	tls, err := secure.Open(f.tls, log)
 	if err != nil {
 		return cli.Exit(cli.Usage, err)
@@ -147,6 +166,7 @@ func (f *flags) serve(ctx context.Context, stdout, stderr io.Writer) error {
 		var watching sync.WaitGroup
 		defer watching.Wait()
 		watching.Go(func() { tls.Watch(ctx) })
-		return a.Serve(ctx, conn)
+		r := cli.Reloader{Running: c, Fresh: f.fresh, Reloadable: reloadable, Log: log}
+		return r.Beside(ctx, func(ctx context.Context) error { return a.Serve(ctx, conn) })
 	})
 }

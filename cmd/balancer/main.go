@@ -36,6 +36,9 @@ SIGTERM or Ctrl-C makes it refuse new tasks, let running ones finish within
 --drain-timeout, and exit 0 (1 if some had to be cut off). A second one ends it
 at once. Exit codes: 3 a port is in use, 1 the store can't be opened.
 
+SIGHUP reads the file of --config again, and puts limits and the level of the log
+in force; what else has changed there is named in the log, and needs a restart.
+
 Where other machines can connect it wants TLS (--tls-cert, --tls-key, and
 --legacy-tls for the text ports), or --insecure. See docs/tls.md.`
 
@@ -43,64 +46,104 @@ const example = `  balancer
   balancer --grpc 0.0.0.0:9090 --tls-cert server.pem --tls-key server.key
   balancer --grpc 0.0.0.0:9090 --insecure --legacy-clients '' --legacy-workers ''
   balancer --log classic
+  balancer --config balancer.yaml --print-config
   REPARTO_GRPC=localhost:7070 balancer`
 
+// settings are what the command line, the environment and a file say.
+type settings struct {
+	server.Options
+	tls secure.Options
+	log *cli.Log
+}
+
 func newCommand() *cobra.Command {
+	cmd, _ := newSettings()
+	return cmd
+}
+
+func newSettings() (*cobra.Command, *settings) {
 	cmd := &cobra.Command{
 		Use: "balancer", Short: "deal tasks to workers", Long: long, Example: example, Args: cobra.NoArgs,
 	}
-	var o server.Options
-	var tls secure.Options
-	log := addFlags(cmd, &o, &tls)
+	o := &settings{}
+	o.addFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if err := o.Legacy.CheckFlags(); err != nil {
+		if err := o.check(); err != nil {
 			return cli.Exit(cli.Usage, err)
 		}
-		o.Log = log.Logger(cmd.OutOrStdout(), cmd.ErrOrStderr(), classic.Options{Role: classic.LoadBalancer})
+		o.Log = o.log.Logger(cmd.OutOrStdout(), cmd.ErrOrStderr(), classic.Options{Role: classic.LoadBalancer})
 		o.RPC.Version = cli.ShortVersion()
 		var err error
-		if o.TLS, err = secure.Open(tls, o.Log); err != nil {
+		if o.TLS, err = secure.Open(o.tls, o.Log); err != nil {
 			return cli.Exit(cli.Usage, err)
 		}
 		if o.LegacyTLS && o.TLS == nil {
 			return cli.Usagef("--legacy-tls needs --tls-cert and --tls-key")
 		}
-		o.HandshakeLimit = tls.HandshakeLimit
+		o.HandshakeLimit = o.tls.HandshakeLimit
 		traces, err := cli.Traces(cmd.Context(), "balancer", o.Log)
 		if err != nil {
 			return err
 		}
 		defer traces.Close()
 		o.Dispatch.Tracer, o.Legacy.TracerProvider = traces.Balancer(), traces.Tracers()
-		s, err := server.Listen(o)
+		s, err := server.Listen(o.Options)
 		if err != nil {
 			if _, network := errors.AsType[*net.OpError](err); !network && !errors.Is(err, server.ErrStore) {
 				err = cli.Exit(cli.Usage, err)
 			}
 			return err
 		}
-		return serve(cmd.Context(), s, o.TLS)
+		return o.serve(cmd, s)
 	}
-	return cmd
+	return cmd, o
 }
 
-// serve runs s until ctx ends, and looks after the TLS files meanwhile.
-func serve(ctx context.Context, s *server.Server, tls *secure.Server) error {
-	looking, end := context.WithCancel(ctx)
-	var watching sync.WaitGroup
-	watching.Go(func() { tls.Watch(looking) })
-	err := s.Run(ctx)
-	end()
-	watching.Wait()
-	return err
+func (o *settings) check() error { return o.Legacy.CheckFlags() }
+
+// serve runs s until the command is to end, and looks after the TLS files and the
+// configuration meanwhile.
+func (o *settings) serve(cmd *cobra.Command, s *server.Server) error {
+	r := cli.Reloader{Running: cmd, Reloadable: reloadable, Log: o.Log, Fresh: func() (*cobra.Command, func() error) {
+		c, fresh := newSettings()
+		return c, func() error {
+			err := fresh.check()
+			if err == nil {
+				err = s.Reload(fresh.Options)
+			}
+			if err == nil {
+				o.log.SetLevel(fresh.log)
+			}
+			return err
+		}
+	}}
+	return r.Beside(cmd.Context(), func(ctx context.Context) error {
+		looking, end := context.WithCancel(ctx)
+		var watching sync.WaitGroup
+		defer watching.Wait()
+		defer end()
+		watching.Go(func() { o.TLS.Watch(looking) })
+		return s.Run(ctx)
+	})
+}
+
+// reloadable are the keys that SIGHUP puts in force; server.Server.Reload takes
+// them.
+var reloadable = []string{
+	"log-level",
+	"max-lost", "max-queued-tasks", "max-function-queued-tasks", "max-function-queued-bytes", "max-bytes",
+	"max-durable-tasks", "max-resident", "backoff", "max-backoff", "keep-outcomes", "max-kept-bytes",
+	"principal-tasks", "principal-bytes", "principal-rate", "principal-burst", "principal-streams", "principal-connections",
+	"address-streams", "address-tasks", "address-bytes", "address-rate", "address-burst",
 }
 
 // addFlags binds every option that an operator may set. Sizes are bytes.
-func addFlags(cmd *cobra.Command, o *server.Options, tls *secure.Options) *cli.Log {
+func (o *settings) addFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.SortFlags = false
+	cli.AddConfigFlags(f)
 	f.StringVar(&o.Address, "grpc", cli.DefaultBalancer, "where to listen for gRPC")
-	tls.AddFlags(f, "")
+	o.tls.AddFlags(f, "")
 	f.BoolVar(&o.Insecure, "insecure", false, "allow ports without TLS where other machines can connect")
 	o.Legacy.AddFlags(f)
 	f.BoolVar(&o.LegacyTLS, "legacy-tls", false, "the text ports speak TLS too, with the same certificate and CA")
@@ -139,7 +182,7 @@ func addFlags(cmd *cobra.Command, o *server.Options, tls *secure.Options) *cli.L
 	f.IntVar(&o.RPC.MaxOutbox, "max-outbox", 256<<20, "bytes of outcomes that may wait for a client that reads slowly")
 	f.DurationVar(&o.RPC.TextPeersFor, "text-peers-for", 7*24*time.Hour, "how long it is remembered, in memory, who spoke the text protocol (see 'client legacy'), since last seen")
 	addLimits(f, &o.RPC)
-	return cli.AddLogFlags(f, slog.LevelInfo)
+	o.log = cli.AddLogFlags(f, slog.LevelInfo)
 }
 
 // addLimits binds what one principal and one address may do. 0 is no bound.

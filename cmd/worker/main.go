@@ -67,7 +67,12 @@ const examples = `  worker
   worker --log classic`
 
 func newCommand() *cobra.Command {
-	var f flags
+	c, _ := newFlags()
+	return c
+}
+
+func newFlags() (*cobra.Command, *flags) {
+	f := &flags{}
 	c := &cobra.Command{
 		Use:     "worker [flags]",
 		Short:   "Do the tasks that a balancer deals out",
@@ -75,11 +80,12 @@ func newCommand() *cobra.Command {
 		Example: examples,
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			return f.work(c.Context(), c.OutOrStdout(), c.ErrOrStderr())
+			return f.work(c)
 		},
 	}
 	s := c.Flags()
 	s.SortFlags = false
+	cli.AddConfigFlags(s)
 	f.balancer.AddFlags(s)
 	s.StringVar(&f.id, "id", "", "this worker's name; no two may have the same (default worker_ and 8 hexadecimal digits)")
 	s.IntVar(&f.slots, "slots", 0, "how many tasks at once, 1 to 65536 (default 512, but as many as CPUs with --exec)")
@@ -92,5 +98,17 @@ func newCommand() *cobra.Command {
 	s.IntVar(&f.maxOutput, "max-output", 4<<20, "the most bytes that a command may write as its result")
 	s.Var(&f.labels, "label", "shown to operators; may be repeated")
 	f.log = cli.AddLogFlags(s, slog.LevelInfo)
-	return c
+	return c, f
+}
+
+// reloadable are the keys that SIGHUP puts in force.
+var reloadable = []string{"log-level"}
+
+// fresh are the flags anew, for cli.Reloader.
+func (f *flags) fresh() (*cobra.Command, func() error) {
+	c, fresh := newFlags()
+	return c, func() error {
+		f.log.SetLevel(fresh.log)
+		return nil
+	}
 }

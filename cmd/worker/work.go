@@ -1,11 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"os"
@@ -14,6 +14,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"reparto/internal/classic"
 	"reparto/internal/cli"
 	"reparto/internal/functions"
@@ -21,17 +23,15 @@ import (
 	"reparto/worker"
 )
 
-// work runs a worker until ctx ends.
-func (f *flags) work(ctx context.Context, stdout, stderr io.Writer) error {
-	if f.id == "" {
-		f.id = newID()
-	}
-	log := f.log.Logger(stdout, stderr, classic.Options{Role: classic.Worker, WorkerID: f.id})
+// work runs a worker until the command is to end.
+func (f *flags) work(c *cobra.Command) error {
+	ctx, id := c.Context(), cmp.Or(f.id, newID())
+	log := f.log.Logger(c.OutOrStdout(), c.ErrOrStderr(), classic.Options{Role: classic.Worker, WorkerID: id})
 	handlers, err := f.handlers(log)
 	if err != nil {
 		return cli.Exit(cli.Usage, err)
 	}
-	if err := f.check(); err != nil {
+	if err := f.check(id); err != nil {
 		return cli.Exit(cli.Usage, err)
 	}
 	conn, err := f.balancer.Dial(log)
@@ -50,11 +50,14 @@ func (f *flags) work(ctx context.Context, stdout, stderr io.Writer) error {
 	defer traces.Close()
 
 	offered := strings.Join(slices.Sorted(maps.Keys(handlers)), " ")
-	log.Info("dialling", "balancer", f.balancer.Target, "worker_id", f.id, "functions", offered)
+	log.Info("dialling", "balancer", f.balancer.Target, "worker_id", id, "functions", offered)
 	return f.balancer.Guard(ctx, conn, func(ctx context.Context) error {
-		return worker.Run(ctx, conn, handlers, worker.Options{
-			ID: f.id, Slots: f.slots, Prefetch: f.prefetch, Labels: f.labels, Build: cli.ShortVersion(),
-			Log: log, DrainTimeout: f.drainTimeout, TracerProvider: traces.Tracers(),
+		r := cli.Reloader{Running: c, Fresh: f.fresh, Reloadable: reloadable, Log: log}
+		return r.Beside(ctx, func(ctx context.Context) error {
+			return worker.Run(ctx, conn, handlers, worker.Options{
+				ID: id, Slots: f.slots, Prefetch: f.prefetch, Labels: f.labels, Build: cli.ShortVersion(),
+				Log: log, DrainTimeout: f.drainTimeout, TracerProvider: traces.Tracers(),
+			})
 		})
 	})
 }
@@ -115,11 +118,11 @@ func (f *flags) only(h worker.Handlers) error {
 }
 
 // check says what is wrong, in the words of the command line.
-func (f *flags) check() error {
+func (f *flags) check(id string) error {
 	if err := f.balancer.Check(); err != nil {
 		return err
 	}
-	if err := task.CheckWorkerID(f.id); err != nil {
+	if err := task.CheckWorkerID(id); err != nil {
 		return fmt.Errorf("--id: %w", err)
 	}
 	if err := task.CheckMetadata("--label", f.labels); err != nil {

@@ -74,6 +74,8 @@ var rules = []rule{
 		"what commands have in common is no part of what they do"},
 	{"internal/doctor", []string{"gen/reparto/v1"}, []string{"os", "github.com/spf13/..."},
 		"it knows a balancer as any client does, and no command line"},
+	{"internal/cli/clitest", []string{"internal/cli"}, grpcAndGen,
+		"what tests of commands have in common; only they import it"},
 	{"internal/arch", nil, nil, "it reads the others as text"},
 	{"internal/bench", nil, nil, "it is tests only"},
 	{"internal/e2e", nil, nil, "it is tests only"},

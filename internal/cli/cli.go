@@ -67,15 +67,15 @@ func Usagef(format string, args ...any) error {
 	return Exit(Usage, fmt.Errorf(format, args...))
 }
 
-// Run runs the command or the subcommand that args name, and returns the exit
-// code. Each flag that args do not set is taken from the environment, if it is
-// there: see envName. An error becomes one line on stderr.
+// Run runs the command or the subcommand that line names, and returns the exit
+// code. Each flag that line does not set is taken from the environment, if it is
+// there (see envName), or from the file of --config where a command has that. An error becomes one line on stderr.
 //
 // What a command's RunE returns decides the code: what Exit says, else
 // NoConnection for an error of the network, else Failed. Every other error,
 // about flags, arguments or names of subcommands, is one of Usage.
-func Run(ctx context.Context, root *cobra.Command, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	root.SetArgs(args)
+func Run(ctx context.Context, root *cobra.Command, line []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	root.SetArgs(line)
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
@@ -93,8 +93,14 @@ func Run(ctx context.Context, root *cobra.Command, args []string, stdin io.Reade
 			return
 		}
 		c.RunE = func(c *cobra.Command, args []string) error {
-			if err := applyEnv(c.Flags()); err != nil {
+			if err := resolve(c.Flags()); err != nil {
 				return err
+			}
+			if config := configOf(c.Flags()); config != nil {
+				config.args = line
+				if config.print {
+					return config.write(c.OutOrStdout(), c.Flags())
+				}
 			}
 			started = true
 			return run(c, args)

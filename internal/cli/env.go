@@ -15,9 +15,11 @@ func envName(flag string) string {
 	return "REPARTO_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// fromEnv says whether a flag may come from the environment. --help and
-// --version are for the moment.
-func fromEnv(f *pflag.Flag) bool { return f.Name != "help" && f.Name != "version" && !f.Hidden }
+// fromEnv says whether a flag may come from the environment. Some are for
+// the moment.
+func fromEnv(f *pflag.Flag) bool { return !momentary[f.Name] && !f.Hidden }
+
+var momentary = map[string]bool{"help": true, "version": true, "print-config": true}
 
 // repeatable says whether a flag may be given several times; in its variable,
 // each is a line.

@@ -13,13 +13,14 @@ import (
 // Log is the flags --log and --log-level.
 type Log struct {
 	form  Choice
-	level slog.Level
+	level slog.LevelVar
 }
 
 // AddLogFlags adds --log and --log-level, whose default is level. What they say
 // counts once the flags are parsed.
 func AddLogFlags(flags *pflag.FlagSet, level slog.Level) *Log {
-	l := &Log{form: Choice{"text", []string{"text", "json", "classic"}}, level: level}
+	l := &Log{form: Choice{"text", []string{"text", "json", "classic"}}}
+	l.level.Set(level)
 	flags.Var(&l.form, "log", "how to log: text or json, on standard error; or classic, the lines of the old programs, on standard output")
 	flags.Var((*logLevel)(&l.level), "log-level", "what to log at least: debug (each task), info, warn or error; classic has its own idea")
 	return l
@@ -31,7 +32,7 @@ func (l *Log) Classic() bool { return l.form.Value == "classic" }
 // Logger returns the logger that the flags ask for. text and json go to stderr,
 // classic goes to stdout, where it always went; o says whose lines those are.
 func (l *Log) Logger(stdout, stderr io.Writer, o classic.Options) *slog.Logger {
-	options := &slog.HandlerOptions{Level: l.level}
+	options := &slog.HandlerOptions{Level: &l.level}
 	switch l.form.Value {
 	case "classic":
 		return slog.New(classic.New(stdout, o))
@@ -41,8 +42,14 @@ func (l *Log) Logger(stdout, stderr io.Writer, o classic.Options) *slog.Logger {
 	return slog.New(slog.NewTextHandler(stderr, options))
 }
 
-// logLevel is a slog.Level as a flag, in lower case.
-type logLevel slog.Level
+// SetLevel makes the logger log at least what another's flags ask for. It may be
+// called at any time.
+func (l *Log) SetLevel(from *Log) { l.level.Set(from.level.Level()) }
+
+// logLevel is a slog.LevelVar as a flag, in lower case.
+type logLevel slog.LevelVar
+
+func (l *logLevel) now() slog.Level { return (*slog.LevelVar)(l).Level() }
 
 var levels = []struct {
 	name  string
@@ -51,17 +58,17 @@ var levels = []struct {
 
 func (l *logLevel) String() string {
 	for _, known := range levels {
-		if known.level == slog.Level(*l) {
+		if known.level == l.now() {
 			return known.name
 		}
 	}
-	return slog.Level(*l).String()
+	return l.now().String()
 }
 
 func (l *logLevel) Set(s string) error {
 	for _, known := range levels {
 		if known.name == s {
-			*l = logLevel(known.level)
+			(*slog.LevelVar)(l).Set(known.level)
 			return nil
 		}
 	}

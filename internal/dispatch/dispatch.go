@@ -236,7 +236,11 @@ func (d *Dispatcher) LimitOwners(usual OwnerLimits, named map[string]OwnerLimits
 }
 
 // Options returns the options in force, defaults filled in.
-func (d *Dispatcher) Options() Options { return d.opt }
+func (d *Dispatcher) Options() Options {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.opt
+}
 
 // ID names this run of the balancer; another one has another.
 func (d *Dispatcher) ID() string { return d.id }

@@ -28,7 +28,7 @@ type adminService struct {
 	views   Views
 	hand    Hand
 	log     *slog.Logger
-	limits  limits
+	limits  func() dispatch.Options // in force
 	opt     Options
 	version string
 	text    *textPeers
@@ -131,7 +131,7 @@ func (s *adminService) ListFunctions(_ context.Context, req *pb.ListFunctionsReq
 }
 
 func (s *adminService) GetServerInfo(context.Context, *pb.GetServerInfoRequest) (*pb.GetServerInfoResponse, error) {
-	info, l := s.views.Info(), s.limits
+	info, l := s.views.Info(), s.limits()
 	resp := &pb.GetServerInfoResponse{
 		Version: s.version, GoVersion: runtime.Version(), ServerId: info.ID, Uptime: durationpb.New(info.Uptime),
 		Draining: info.Draining, Workers: int64(info.Sessions), Queued: int64(info.Queued),

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	middleware "github.com/grpc-ecosystem/go-grpc-middleware/v2"
@@ -23,12 +24,16 @@ type Limits = auth.Limits
 
 // quotas keep principals and addresses within their limits.
 type quotas struct {
-	principal, address Limits
+	limits atomic.Pointer[usualLimits]
 
 	mu       sync.Mutex
 	by       map[quotaKey]*quota
 	forgetAt int // how many of them make it worth a look which are of no use
 }
+
+// usualLimits hold where nobody has limits of his own. They are replaced, and not
+// changed.
+type usualLimits struct{ principal, address Limits }
 
 // quotaKey is whose quota it is: one of the two is set.
 type quotaKey struct {
@@ -55,8 +60,10 @@ type quota struct {
 	rate    *rate.Limiter  // nil without a limit
 }
 
-func newQuotas(o *Options) *quotas {
-	return &quotas{principal: o.PrincipalLimits, address: o.AddressLimits, by: map[quotaKey]*quota{}, forgetAt: manyQuotas}
+func newQuotas(principal, address Limits) *quotas {
+	q := &quotas{by: map[quotaKey]*quota{}, forgetAt: manyQuotas}
+	q.limits.Store(&usualLimits{principal, address})
+	return q
 }
 
 // limitsOf are a principal's own limits, and the usual ones where it has none.
@@ -107,12 +114,13 @@ func quotasOf(ctx context.Context) *callQuotas {
 // nil when there is nothing to count.
 func (q *quotas) enter(ctx context.Context, stream bool) (*callQuotas, error) {
 	var own Limits
+	usual := q.limits.Load()
 	c := callerOf(ctx)
 	if c != nil {
-		own = limitsOf(c.principal(), q.principal)
+		own = limitsOf(c.principal(), usual.principal)
 		own.TasksInFlight, own.QueuedBytes = 0, 0 // the inside counts what a principal has
 	}
-	ofPrincipal, ofAddress := counts(own, stream), counts(q.address, stream)
+	ofPrincipal, ofAddress := counts(own, stream), counts(usual.address, stream)
 	p, ok := peer.FromContext(ctx)
 	if !ok || !ofPrincipal && !ofAddress {
 		return nil, nil
@@ -126,7 +134,7 @@ func (q *quotas) enter(ctx context.Context, stream bool) (*callQuotas, error) {
 		}
 	}
 	if a, err := netip.ParseAddrPort(held.remote); err == nil && ofAddress {
-		if err := q.join(held, quotaKey{address: a.Addr().Unmap()}, q.address); err != nil {
+		if err := q.join(held, quotaKey{address: a.Addr().Unmap()}, usual.address); err != nil {
 			q.part(held)
 			return nil, err
 		}

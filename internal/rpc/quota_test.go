@@ -310,7 +310,7 @@ func TestConnectionsOfAnAddress(t *testing.T) {
 
 // Who is gone costs nothing: quotas are forgotten when they have recovered.
 func TestQuotasAreForgotten(t *testing.T) {
-	q := newQuotas(&Options{PrincipalLimits: Limits{Streams: 1}})
+	q := newQuotas(Limits{Streams: 1}, Limits{})
 	ctx := context.WithValue(t.Context(), callerKey{}, testCaller("p"))
 	ctx = peer.NewContext(ctx, &peer.Peer{Addr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1}})
 	held, err := q.enter(ctx, true)
@@ -388,7 +388,7 @@ func TestTasksOfAnAddress(t *testing.T) {
 // A rate that has not recovered is remembered, however many others come: else who is
 // over it had only to call from elsewhere meanwhile.
 func TestARateIsNotForgottenBeforeItHasRecovered(t *testing.T) {
-	q := newQuotas(&Options{AddressLimits: Limits{TasksPerSecond: 0.001, Burst: 1}})
+	q := newQuotas(Limits{}, Limits{TasksPerSecond: 0.001, Burst: 1})
 	call := func(n int) *callQuotas {
 		t.Helper()
 		ctx := peer.NewContext(t.Context(), &peer.Peer{Addr: &net.TCPAddr{IP: net.IPv4(10, byte(n>>16), byte(n>>8), byte(n)), Port: 1}})
@@ -410,5 +410,36 @@ func TestARateIsNotForgottenBeforeItHasRecovered(t *testing.T) {
 	}
 	if len(q.by) > 2*manyQuotas {
 		t.Errorf("%d quotas are kept of peers that have nothing open and brought nothing", len(q.by))
+	}
+}
+
+// Limits that are changed hold for calls from then on, and for what a principal has
+// without an outcome at once.
+func TestLimitsThatChange(t *testing.T) {
+	d, as := principals(t, map[string]string{"p": `submit: ["*"]`})
+	h := serve(t, dispatch.Options{Store: memory.New()}, Options{Auth: d})
+	ctx := as(h.ctx, "p")
+	enqueue := func() string {
+		t.Helper()
+		resp, err := h.tasks.Enqueue(ctx, &pb.EnqueueRequest{Tasks: []*pb.EnqueueTask{{Function: "f"}}})
+		if err != nil {
+			return status.Convert(err).Message()
+		}
+		return resp.Results[0].Error.GetReason()
+	}
+	if got := enqueue(); got != "" {
+		t.Fatal(got)
+	}
+	h.s.SetLimits(Limits{TasksInFlight: 1}, Limits{})
+	if got := enqueue(); got != "QUEUE_FULL" {
+		t.Errorf("%q with one task of one allowed", got)
+	}
+	h.s.SetLimits(Limits{TasksPerSecond: 0.001, Burst: 1}, Limits{})
+	if got := []string{enqueue(), enqueue()}; got[0] != "" || got[1] != "RATE_LIMIT" {
+		t.Errorf("%q with a burst of one", got)
+	}
+	h.s.SetLimits(Limits{}, Limits{})
+	if got := enqueue(); got != "" {
+		t.Errorf("%q with all limits taken back", got)
 	}
 }

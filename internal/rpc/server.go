@@ -152,6 +152,8 @@ type Server struct {
 	polls   polls
 	text    *textPeers
 	opt     Options
+	quotas  *quotas
+	owners  sync.Mutex         // whoever tells the inside of owners' limits
 	unwatch context.CancelFunc // ends the guard's look-out
 }
 
@@ -192,7 +194,7 @@ func NewServer(inside Inside, o Options) *Server {
 			MaxPayloadBytes: int64(l.MaxPayload), MaxMessageBytes: int64(o.MaxMessage), MaxFrameTasks: dispatch.MaxFrameTasks,
 		},
 	}})
-	pb.RegisterAdminServiceServer(s.grpc, &adminService{views: inside, hand: inside, log: o.Log, limits: l, opt: o, version: o.Version, text: s.text})
+	pb.RegisterAdminServiceServer(s.grpc, &adminService{views: inside, hand: inside, log: o.Log, limits: inside.Options, opt: o, version: o.Version, text: s.text})
 	healthpb.RegisterHealthServer(s.grpc, s.health)
 	for name := range s.grpc.GetServiceInfo() {
 		s.health.SetServingStatus(name, healthpb.HealthCheckResponse_SERVING)
@@ -221,25 +223,41 @@ func (s *Server) StoreHealth(ok bool) {
 
 // admission are the interceptors that decide who comes in, and how much of it.
 func (s *Server) admission(l limits) (a admission) {
+	s.quotas = newQuotas(usual(s.opt.PrincipalLimits, l), s.opt.AddressLimits)
 	if s.opt.Auth != nil {
 		g := &guard{who: s.opt.Auth, local: s.opt.LocalPrincipal, recheck: recheck, lasting: map[*caller]struct{}{}}
 		a.unary, a.stream = g.interceptors(&s.events)
-		if s.opt.PrincipalLimits.TasksInFlight == 0 {
-			s.opt.PrincipalLimits.TasksInFlight = l.Balance.MaxQueuedTasks / 2
-		}
-		if s.opt.PrincipalLimits.QueuedBytes == 0 {
-			s.opt.PrincipalLimits.QueuedBytes = int64(l.Balance.MaxBytes / 2)
-		}
 		var ctx context.Context
 		ctx, s.unwatch = context.WithCancel(context.Background()) // a Server's own life, to Close
 		s.limitOwners()
 		s.events.streams.Go(func() { g.run(ctx, s.limitOwners) })
 	}
-	if s.opt.Auth != nil || s.opt.AddressLimits != (Limits{}) {
-		q := newQuotas(&s.opt)
-		a.unary, a.stream = append(a.unary, q.unary), append(a.stream, q.stream)
-	}
+	a.unary, a.stream = append(a.unary, s.quotas.unary), append(a.stream, s.quotas.stream)
 	return a
+}
+
+// usual fills in what a principal may have without an outcome: half of what there
+// may be in all.
+func usual(l Limits, all limits) Limits {
+	if l.TasksInFlight == 0 {
+		l.TasksInFlight = all.Balance.MaxQueuedTasks / 2
+	}
+	if l.QueuedBytes == 0 {
+		l.QueuedBytes = int64(all.Balance.MaxBytes / 2)
+	}
+	return l
+}
+
+// SetLimits puts other limits of principals and addresses in force, as Options has
+// them. Calls that are open keep those that they began with, but for what a
+// principal may have without an outcome; the number of connections of an address
+// stays what it was. It may be called at any time, and does not block.
+func (s *Server) SetLimits(principal, address Limits) {
+	address.Connections = s.opt.AddressLimits.Connections
+	s.quotas.limits.Store(&usualLimits{usual(principal, limits{s.inside.Options()}), address})
+	if s.opt.Auth != nil {
+		s.limitOwners()
+	}
 }
 
 type admission struct {
@@ -255,11 +273,14 @@ func (s *Server) limitOwners() {
 	bounds := func(l Limits) dispatch.OwnerLimits {
 		return dispatch.OwnerLimits{Tasks: l.TasksInFlight, Bytes: int(l.QueuedBytes)}
 	}
+	s.owners.Lock()
+	defer s.owners.Unlock()
 	named := map[string]dispatch.OwnerLimits{}
+	usual := s.quotas.limits.Load().principal
 	for _, p := range s.opt.Auth.Principals() {
-		named[p.Name] = bounds(limitsOf(p, s.opt.PrincipalLimits))
+		named[p.Name] = bounds(limitsOf(p, usual))
 	}
-	s.inside.LimitOwners(bounds(s.opt.PrincipalLimits), named)
+	s.inside.LimitOwners(bounds(usual), named)
 }
 
 // maxHeaders bounds the headers of a call, in bytes: ample for a token. All that is

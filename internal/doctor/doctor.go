@@ -196,7 +196,7 @@ func span(d time.Duration) string {
 	switch whole := d.Abs(); {
 	case whole < time.Millisecond:
 		d = d.Round(time.Microsecond)
-	case whole < time.Second:
+	case whole < 900*time.Millisecond:
 		d = d.Round(100 * time.Microsecond)
 	case whole < time.Minute:
 		d = d.Round(100 * time.Millisecond)

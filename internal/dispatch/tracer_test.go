@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -291,10 +292,10 @@ func TestATaskThatCannotBeReadIsTold(t *testing.T) {
 		d, n := openTraced(t, Options{Store: store, Balance: balance.Options{MaxResident: 1}})
 		defer d.Close()
 		mustEnqueue(t, d, traced(durableTask("t", "long")))
-		store.unreadable = true
+		store.unreadable.Store(true)
 		p := pull(attach(t, d, "w", 1, "f"))
 		synctest.Wait()
-		store.unreadable = false
+		store.unreadable.Store(false)
 		a := (<-p.frames).Assign[0]
 		answer(p.ses, a, "y")
 		synctest.Wait()
@@ -302,14 +303,14 @@ func TestATaskThatCannotBeReadIsTold(t *testing.T) {
 	})
 }
 
-// unreadableStore has its Gets fail. It is for use in bubbles, at rest.
+// unreadableStore can have its Gets fail.
 type unreadableStore struct {
 	*fakeStore
-	unreadable bool
+	unreadable atomic.Bool
 }
 
 func (s *unreadableStore) Get(ctx context.Context, id string) (*task.Record, error) {
-	if s.unreadable {
+	if s.unreadable.Load() {
 		return nil, errors.New("the disk is on fire")
 	}
 	return s.fakeStore.Get(ctx, id)

@@ -20,7 +20,11 @@ func inMemory(t *testing.T) *balancer {
 func TestNothingCutsIdleStreams(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := inMemory(t)
+		began := time.Now()
 		r := b.examine(t, Options{Idle: 90 * time.Second, Largest: -1})
+		if took := time.Since(began); took > 91*time.Second {
+			t.Errorf("it took %v, so the worker did not leave in order", took)
+		}
 		r.want(t, "idle-client", OK, "kept for 1m30s, and worked at once")
 		r.want(t, "idle-worker", OK, "heartbeats alone was kept for 1m30s")
 	})

@@ -32,28 +32,20 @@ func TestANameThatNobodyHas(t *testing.T) {
 
 func TestANameOfWhichOneAddressIsDead(t *testing.T) {
 	b := serve(t, listenTCP(t), rpc.Options{}, dispatch.Options{})
-	o := b.options(Options{Target: "localhost:9090", Largest: -1})
+	o := b.options(Options{})
 	way := o.Connect
-	first := true
 	o.Connect = func(ctx context.Context, network, address string) (net.Conn, error) {
-		if first { // of the addresses, or the only one
-			first = false
+		if address == "10.0.0.1:9090" {
 			return nil, &net.OpError{Op: "dial", Err: errors.New("no route to host")}
 		}
 		return way(ctx, network, address)
 	}
-	r, err := Examine(t.Context(), o, func(Finding) {})
-	if err != nil {
-		t.Fatal(err)
+	e := &exam{o: o.withDefaults(), tell: func(Finding) {}, at: place{network: "tcp"}}
+	if !e.connect(t.Context(), []string{"10.0.0.1:9090", "10.0.0.2:9090", "10.0.0.3:9090"}) || e.at.address != "10.0.0.2:9090" {
+		t.Errorf("it goes on with %q", e.at.address)
 	}
-	f := found{r}
-	name := f.want(t, "name", OK, "localhost is ")
-	if n := len(name.Values["addresses"].([]string)); n > 1 {
-		f.want(t, "connect", Warn, "no route to host", " in ", "only for those that answer")
-		f.want(t, "health", OK, "SERVING")
-		return
-	}
-	f.want(t, "connect", Fail, "no route to host") // a machine without IPv6
+	e.way.Close()
+	found{&e.report}.want(t, "connect", Warn, "10.0.0.2:9090 in ", "10.0.0.1:9090: no route to host", "only for those that answer")
 }
 
 func TestAFirewallThatDropsEverything(t *testing.T) {

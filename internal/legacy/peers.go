@@ -57,7 +57,7 @@ func (t *peerTable) enter(kind client.TextPeerKind, remote, port net.Addr) *peer
 	e := t.entries[key]
 	if e == nil {
 		if len(t.entries) >= t.max {
-			t.forget()
+			t.forget(now)
 		}
 		e = &peerEntry{key: key, first: now}
 		t.entries[key] = e
@@ -83,14 +83,14 @@ func (t *peerTable) leave(e *peerEntry) {
 }
 
 // forget makes room for one.
-func (t *peerTable) forget() {
+func (t *peerTable) forget(now time.Time) {
 	if front := t.idle.Front(); front != nil {
 		delete(t.entries, t.idle.Remove(front).(*peerEntry).key)
 		return
 	}
 	var oldest *peerEntry
 	for _, e := range t.entries {
-		t.look(e)
+		t.look(e, now)
 		if oldest == nil || e.seen.Before(oldest.seen) {
 			oldest = e
 		}
@@ -100,9 +100,9 @@ func (t *peerTable) forget() {
 
 // look notices whether an address did anything since the last look. Tasks leave no
 // time behind, which would cost more than to count them.
-func (t *peerTable) look(e *peerEntry) {
+func (t *peerTable) look(e *peerEntry, now time.Time) {
 	if tasks := e.tasks.Load(); tasks != e.told {
-		e.told, e.seen = tasks, t.now()
+		e.told, e.seen = tasks, now
 	}
 }
 
@@ -114,7 +114,7 @@ func (t *peerTable) peers() []client.TextPeer {
 	all := make([]client.TextPeer, 0, len(t.entries))
 	for _, e := range t.entries {
 		if e.connections > 0 {
-			t.look(e)
+			t.look(e, now)
 		}
 		all = append(all, client.TextPeer{
 			Kind: e.key.kind, Address: e.key.address.String(), Port: e.port, Connections: min(e.connections, math.MaxInt32),

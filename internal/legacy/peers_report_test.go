@@ -58,6 +58,9 @@ func TestTheBalancerLearnsWhoSpeaksText(t *testing.T) {
 	}
 	_ = c.Close()
 	until(t, "it left", func() bool { return h.told()[client.TextClient].Connections == 1 })
+	if strings.Contains(h.log.String(), "can't tell the balancer") {
+		t.Errorf("a report failed:\n%s", h.log)
+	}
 }
 
 // What happened since the last interval is told at the end, and what another run

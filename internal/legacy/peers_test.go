@@ -117,6 +117,20 @@ func TestATableOfPeersIsBounded(t *testing.T) {
 	}
 }
 
+// Time goes on while the table is looked at, and nothing was seen after the look:
+// the balancer would refuse that.
+func TestABusyPeerWasNotSeenInTheFuture(t *testing.T) {
+	p, now := newTable(10)
+	p.now = func() time.Time { now.pass(time.Microsecond); return now.now }
+	e := p.from("10.0.0.1")
+	for range 3 {
+		e.tasks.Add(1)
+		if peer := p.peers()[0]; peer.LastSeen < 0 || peer.FirstSeen < peer.LastSeen {
+			t.Errorf("%+v", peer)
+		}
+	}
+}
+
 func TestTenThousandPeersAreKept(t *testing.T) {
 	o, err := Options{ClientAddress: "localhost:8888"}.validate()
 	if err != nil {

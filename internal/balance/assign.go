@@ -118,7 +118,9 @@ func (s *State) assign(now time.Time, e *entry, ses *Session) {
 	e.attempt++
 	if e.attempt > 1 {
 		e.fn.totals.Retried++
+		s.measures.all.Retried++
 	}
+	e.fn.dispatched(now, now.Sub(e.due))
 	a := s.newAssignment(ses, e.attempt, now, false)
 	s.generation++
 	a.token = uint64(s.generation)<<32 | uint64(a.index)

@@ -19,6 +19,17 @@ func (s *State) Counts() Counts {
 	return Counts{len(s.sessions) - len(s.freeIndices), s.queued, s.scheduled, s.running, s.bytes}
 }
 
+// Slots counts those of all sessions that do not drain, and the free ones among
+// them.
+func (s *State) Slots() (all, free int) {
+	for _, ses := range s.byWorker {
+		if !ses.draining {
+			all, free = all+ses.Slots, free+ses.free()
+		}
+	}
+	return all, free
+}
+
 // Offered reports whether a session that does not drain offers the function.
 func (s *State) Offered(function string) bool {
 	f := s.functions[function]
@@ -35,6 +46,9 @@ type FunctionInfo struct {
 	SubmittedPerSecond, FinishedPerSec float64
 	Totals                             Totals
 	Paused                             bool
+	// Of late; without a count when the function is not counted by itself, or there
+	// was nothing.
+	Dispatch, Run Latency
 }
 
 // Functions describes the functions whose name sorts after the one given, at
@@ -55,6 +69,9 @@ func (s *State) Functions(now time.Time, after string, limit int) []FunctionInfo
 			SubmittedPerSecond: f.submitted.perSecond(now), FinishedPerSec: f.finished.perSecond(now),
 		}
 		info.Paused = f.paused
+		if f.measure != &s.measures.others {
+			info.Dispatch, info.Run = f.measure.Dispatch.recent(now), f.measure.Run.recent(now)
+		}
 		if head := f.waitsFor.oldest(); head != nil {
 			info.OldestAge = now.Sub(head.mayRunSince())
 		}

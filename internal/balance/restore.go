@@ -75,6 +75,7 @@ func (s *State) Revive(now time.Time, r *task.Record) Ref {
 	e.d.stored = was
 	e.rank = s.rankOf(&e.task, now)
 	e.fn.totals.Submitted++
+	s.measures.all.Submitted++
 	e.fn.submitted.add(now)
 	s.touch(e)
 	s.pump(now, e.fn)

@@ -35,12 +35,13 @@ func (s *State) Result(now time.Time, ses *Session, r *Result) (durable bool) {
 	}
 	e := a.entry
 	durable = a.durable && (e != nil || s.byID[r.TaskID].isUnsettled())
-	current, attempt := e != nil && e.current == a, a.attempt
+	current, attempt, started := e != nil && e.current == a, a.attempt, a.started
 	s.release(a)
 	ses.done++
 	switch {
 	case current:
 		e.current = nil
+		e.fn.answered(now, now.Sub(started))
 		s.settle(now, ses, e, attempt, r)
 	case e != nil:
 		e.forgetLate(a)

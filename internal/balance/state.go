@@ -62,6 +62,9 @@ type Options struct {
 	// memory; what goes beyond is read from the store when its turn comes. Default
 	// 32 MiB.
 	MaxResident int
+	// MaxMeasured is how many functions are counted each by itself; the others are
+	// together. Default 100.
+	MaxMeasured int
 	// Aging is what a step of priority is worth in time of waiting. Default 1
 	// minute.
 	Aging time.Duration
@@ -92,6 +95,7 @@ func (o Options) withDefaults() Options {
 	span(&o.Aging, time.Minute)
 	def(&o.MaxDurableTasks, 2_000_000)
 	def(&o.MaxResident, 32<<20)
+	def(&o.MaxMeasured, 100)
 	return o
 }
 
@@ -130,6 +134,7 @@ type State struct {
 	byID      map[string]*entry // those that may be asked for by their id; see index
 	timers    timers
 	functions map[string]*function
+	measures  measures
 	lastSeq   uint64
 
 	sessions    []*Session // by Session.index
@@ -291,6 +296,7 @@ type function struct {
 
 	submitted, finished rate
 	totals              Totals
+	measure             *Measure // its own, or that of the others
 }
 
 // Totals count what has happened to one function's tasks.
@@ -302,6 +308,7 @@ func (s *State) function(name string) *function {
 	f := s.functions[name]
 	if f == nil {
 		f = &function{name: name}
+		s.measure(f)
 		s.functions[name] = f
 	}
 	return f
@@ -312,6 +319,9 @@ func (s *State) function(name string) *function {
 func (s *State) forget(f *function) {
 	if f.sessions == 0 && f.tasks == 0 && !f.paused && s.functions[f.name] == f {
 		delete(s.functions, f.name)
+		if f.measure != &s.measures.others {
+			f.measure.Totals = f.measure.Totals.plus(f.totals, 1)
+		}
 	}
 }
 

@@ -47,6 +47,7 @@ func (s *State) Submit(now time.Time, t *task.Task) (Ref, error) {
 	s.hold(e)
 	f.tasks++
 	f.totals.Submitted++
+	s.measures.all.Submitted++
 	f.submitted.add(now)
 	if t.Durable != nil {
 		s.acceptDurable(now, e)
@@ -281,6 +282,7 @@ func (s *State) finish(now time.Time, e *entry, o task.Outcome, reason string) {
 	f.tasks--
 	f.finished.add(now)
 	f.totals.count(o.State)
+	s.measures.all.count(o.State)
 	s.effects = append(s.effects, Effect{Kind: Finish, Ref: e.ref, TaskID: e.task.ID, Outcome: o, Durable: e.d != nil})
 	s.forget(f)
 	if e.d != nil {

@@ -77,8 +77,8 @@ func newSettings() (*cobra.Command, *settings) {
 		if o.TLS, err = secure.Open(o.tls, o.Log); err != nil {
 			return cli.Exit(cli.Usage, err)
 		}
-		if o.LegacyTLS && o.TLS == nil {
-			return cli.Usagef("--legacy-tls needs --tls-cert and --tls-key")
+		if (o.LegacyTLS || o.HTTP.TLS) && o.TLS == nil {
+			return cli.Usagef("--legacy-tls and --http-tls need --tls-cert and --tls-key")
 		}
 		o.HandshakeLimit = o.tls.HandshakeLimit
 		traces, err := cli.Traces(cmd.Context(), "balancer", o.Log)
@@ -148,6 +148,11 @@ func (o *settings) addFlags(cmd *cobra.Command) {
 	o.Legacy.AddFlags(f)
 	f.BoolVar(&o.LegacyTLS, "legacy-tls", false, "the text ports speak TLS too, with the same certificate and CA")
 	f.DurationVar(&o.Legacy.TaskTimeout, "legacy-timeout", 24*time.Hour, "how long a text client's task may take in all, up to 24h")
+	f.StringVar(&o.HTTP.Address, "http", "", "where to listen for HTTP: /metrics, /healthz, /readyz; such as localhost:8080")
+	f.BoolVar(&o.HTTP.TLS, "http-tls", false, "the HTTP port speaks TLS too, with the same certificate and CA")
+	f.BoolVar(&o.HTTP.Pprof, "pprof", false, "with --http: serve profiles of the process under /debug/pprof/")
+	f.BoolVar(&o.RPC.Channelz, "channelz", false, "serve grpc.channelz.v1, which shows connections and sockets, to administrators")
+	f.IntVar(&o.Dispatch.Balance.MaxMeasured, "metrics-functions", 100, "functions that are counted each by itself; the others together, as _other")
 	f.StringVar(&o.Auth, "auth", "", "file that says who may do what (YAML, see docs/auth.md); read again when it changes; without it everybody may do everything")
 	f.StringVar(&o.LegacyPrincipal, "legacy-principal", "text", "with --auth: the principal that the text ports act for")
 	f.DurationVar(&o.DrainTimeout, "drain-timeout", 30*time.Second, "how long running tasks may go on when asked to stop")

@@ -125,9 +125,17 @@ func (s *adminService) ListFunctions(_ context.Context, req *pb.ListFunctionsReq
 		if f.Queued > 0 {
 			to.OldestAge = durationpb.New(f.OldestAge)
 		}
+		to.DispatchLatency, to.RunTime = latencyToWire(f.Dispatch), latencyToWire(f.Run)
 		resp.Functions = append(resp.Functions, to)
 	}
 	return resp, nil
+}
+
+func latencyToWire(l dispatch.Latency) *pb.Latency {
+	if l.Count == 0 {
+		return nil
+	}
+	return &pb.Latency{Count: l.Count, P50: durationpb.New(l.P50), P99: durationpb.New(l.P99)}
 }
 
 func (s *adminService) GetServerInfo(context.Context, *pb.GetServerInfoRequest) (*pb.GetServerInfoResponse, error) {

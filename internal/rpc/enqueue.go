@@ -42,6 +42,7 @@ func (s *taskService) Enqueue(ctx context.Context, req *pb.EnqueueRequest) (*pb.
 			err = admit(ctx, in.now, &t)
 		}
 		if err != nil {
+			s.refused.task(ctx, err, 1)
 			to.TaskId, to.Error = f.GetTaskId(), frameError(err)
 			continue
 		}
@@ -59,7 +60,9 @@ func (s *taskService) Enqueue(ctx context.Context, req *pb.EnqueueRequest) (*pb.
 		}
 		to.TaskId, to.Existed = b.Task.ID, b.Existed
 		if b.Err != nil {
-			to.Error = frameError(failed(ctx, s.log.log, b.Err))
+			err := failed(ctx, s.log.log, b.Err)
+			s.refused.task(ctx, err, 1)
+			to.Error = frameError(err)
 			if !b.Task.OwnID {
 				to.TaskId = "" // nothing bears it
 			}

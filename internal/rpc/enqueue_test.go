@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"math"
 	"strings"
@@ -212,7 +213,7 @@ func TestEnqueueTellsWhatBecameOfEach(t *testing.T) {
 }
 
 func TestEnqueueOfACallerThatIsGone(t *testing.T) {
-	s := &taskService{keeper: &shelf{}, log: newTaskLog(Options{}.withDefaults(0).Log), limits: limits{dispatch.Options{
+	s := &taskService{refused: &refusals{log: slog.New(slog.DiscardHandler)}, keeper: &shelf{}, log: newTaskLog(Options{}.withDefaults(0).Log), limits: limits{dispatch.Options{
 		MaxPayload: 1, DefaultMaxAttempts: 1, DefaultTTL: 1, MaxTTL: time.Hour, DefaultRetention: 1, MaxRetention: 1}}}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -246,7 +247,7 @@ func FuzzEnqueue(f *testing.F) {
 			return
 		}
 		k := &shelf{records: map[string]*task.Record{}}
-		s := &taskService{keeper: k, log: newTaskLog(Options{}.withDefaults(0).Log), limits: l}
+		s := &taskService{refused: &refusals{log: slog.New(slog.DiscardHandler)}, keeper: k, log: newTaskLog(Options{}.withDefaults(0).Log), limits: l}
 		before := wallClock(time.Now())
 		resp, err := s.Enqueue(t.Context(), req)
 		if n := len(req.Tasks); err != nil || n == 0 || n > maxEnqueue {

@@ -20,6 +20,7 @@ import (
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/logging"
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/recovery"
 	"google.golang.org/grpc"
+	channelz "google.golang.org/grpc/channelz/service"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/experimental"
@@ -80,6 +81,13 @@ type Options struct {
 	// TextPeersFor is how long it is remembered who spoke the text protocol, since
 	// last seen. Default 7 days.
 	TextPeersFor time.Duration
+	// UnaryInterceptors and StreamInterceptors see every call before anything here
+	// decides about it, e.g. to count it.
+	UnaryInterceptors  []grpc.UnaryServerInterceptor
+	StreamInterceptors []grpc.StreamServerInterceptor
+	// Channelz serves grpc.channelz.v1.Channelz, which shows connections and sockets
+	// to whoever may administer. Default: not served.
+	Channelz bool
 	// Version is what GetServerInfo tells.
 	Version string
 	// Log gets a line for every call at level debug. Default: none.
@@ -153,6 +161,7 @@ type Server struct {
 	text    *textPeers
 	opt     Options
 	quotas  *quotas
+	refused refusals
 	owners  sync.Mutex         // whoever tells the inside of owners' limits
 	unwatch context.CancelFunc // ends the guard's look-out
 }
@@ -182,10 +191,11 @@ func NewServer(inside Inside, o Options) *Server {
 	o = o.withDefaults(l.MaxPayload)
 	s := &Server{inside: inside, health: health.NewServer(), opt: o, unwatch: func() {}, text: newTextPeers(o.TextPeersFor)}
 	s.events.draining, s.events.log = make(chan struct{}), o.Log
+	s.refused.log = o.Log
 	s.grpc = grpc.NewServer(serverOptions(o, s.admission(l))...)
 	log := newTaskLog(o.Log)
 	pb.RegisterTaskServiceServer(s.grpc, &taskService{
-		tasks: inside, keeper: inside, kept: inside, limits: l, opt: o, log: log, events: &s.events, polls: &s.polls,
+		tasks: inside, keeper: inside, kept: inside, limits: l, opt: o, log: log, events: &s.events, polls: &s.polls, refused: &s.refused,
 		serverID: inside.Info().ID,
 	})
 	pb.RegisterWorkerServiceServer(s.grpc, &workService{workers: inside, opt: o, log: log, events: &s.events, ack: &pb.Ack{
@@ -201,6 +211,9 @@ func NewServer(inside Inside, o Options) *Server {
 	}
 	s.StoreHealth(inside.Options().Store != nil && inside.Info().StoreError == nil)
 	reflection.Register(s.grpc)
+	if o.Channelz {
+		channelz.RegisterChannelzServiceToServer(s.grpc)
+	}
 	return s
 }
 
@@ -224,9 +237,11 @@ func (s *Server) StoreHealth(ok bool) {
 // admission are the interceptors that decide who comes in, and how much of it.
 func (s *Server) admission(l limits) (a admission) {
 	s.quotas = newQuotas(usual(s.opt.PrincipalLimits, l), s.opt.AddressLimits)
+	a.unary, a.stream = append(a.unary, s.refused.unary), append(a.stream, s.refused.stream)
 	if s.opt.Auth != nil {
 		g := &guard{who: s.opt.Auth, local: s.opt.LocalPrincipal, recheck: recheck, lasting: map[*caller]struct{}{}}
-		a.unary, a.stream = g.interceptors(&s.events)
+		unary, stream := g.interceptors(&s.events)
+		a.unary, a.stream = append(a.unary, unary...), append(a.stream, stream...)
 		var ctx context.Context
 		ctx, s.unwatch = context.WithCancel(context.Background()) // a Server's own life, to Close
 		s.limitOwners()
@@ -321,6 +336,7 @@ func serverOptions(o Options, a admission) []grpc.ServerOption {
 		stream = append(stream, logging.StreamServerInterceptor(calls, events))
 		options = append(options, grpc.StatsHandler(connStats{}))
 	}
+	unary, stream = append(unary, o.UnaryInterceptors...), append(stream, o.StreamInterceptors...)
 	unary, stream = append(unary, a.unary...), append(stream, a.stream...)
 	return append(options, grpc.ChainUnaryInterceptor(unary...), grpc.ChainStreamInterceptor(stream...))
 }

@@ -232,6 +232,7 @@ func (c *clientStream) submit(tasks []*pb.StreamTask, batch []dispatch.Submissio
 			c.over = c.over || err != nil
 		}
 		if err != nil {
+			c.s.refused.task(c.stream.Context(), err, 1)
 			c.put(answer{number: f.GetNumber(), id: f.GetTaskId(), err: err})
 			continue
 		}
@@ -251,6 +252,7 @@ func (c *clientStream) submit(tasks []*pb.StreamTask, batch []dispatch.Submissio
 // that came too late for a stream that has ended are given back.
 func (c *clientStream) accepted(batch []dispatch.Submission) {
 	var late []dispatch.Ticket
+	var told int // of refused, for the error before
 	c.mu.Lock()
 	for i := range batch {
 		b := &batch[i]
@@ -258,8 +260,10 @@ func (c *clientStream) accepted(batch []dispatch.Submission) {
 		switch {
 		case b.Err != nil:
 			if b.Err != c.refusedFor {
-				c.refusedFor, c.refused = b.Err, refuse(b.Err)
+				c.s.refused.task(c.stream.Context(), c.refused, told)
+				c.refusedFor, c.refused, told = b.Err, refuse(b.Err), 0
 			}
+			told++
 			if full, ok := b.Err.(*dispatch.QueueFullError); ok && full.Own {
 				c.over = true
 			}
@@ -271,6 +275,7 @@ func (c *clientStream) accepted(batch []dispatch.Submission) {
 			f.ticket = b.Ticket
 		}
 	}
+	c.s.refused.task(c.stream.Context(), c.refused, told)
 	c.mu.Unlock()
 	c.s.tasks.Abandon(late...)
 }

@@ -23,14 +23,15 @@ type Tasks interface {
 // taskService is the door for clients.
 type taskService struct {
 	pb.UnimplementedTaskServiceServer
-	tasks  Tasks
-	keeper Keeper
-	kept   Kept
-	limits limits
-	opt    Options
-	log    *taskLog
-	events *lifecycle
-	polls  *polls
+	tasks   Tasks
+	keeper  Keeper
+	kept    Kept
+	limits  limits
+	opt     Options
+	log     *taskLog
+	events  *lifecycle
+	polls   *polls
+	refused *refusals
 	// serverID names this run of the balancer.
 	serverID string
 }

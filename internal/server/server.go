@@ -22,6 +22,7 @@ import (
 	"reparto/internal/auth"
 	"reparto/internal/dispatch"
 	"reparto/internal/legacy"
+	"reparto/internal/metrics"
 	"reparto/internal/rpc"
 	"reparto/internal/secure"
 	"reparto/internal/wire"
@@ -50,6 +51,10 @@ type Options struct {
 	Auth string
 	// LegacyPrincipal is who the text ports act for. Default "text".
 	LegacyPrincipal string
+	// HTTP is where metrics and health can be asked for. Default: nowhere.
+	HTTP HTTP
+	// Commit is what the metrics tell of the build.
+	Commit string
 	// HandshakeLimit is how long a peer may take for a handshake, TLS or not.
 	// Default 10 s.
 	HandshakeLimit time.Duration
@@ -72,6 +77,8 @@ type Server struct {
 	auth     *auth.Directory // nil where everybody may do everything
 	listener net.Listener
 	legacy   *legacy.Adapter // nil when off
+	web      net.Listener    // for HTTP; nil when off
+	metrics  *metrics.Metrics
 	// closeStore lets go of the store, after the dispatcher.
 	closeStore func() error
 	border     atomic.Pointer[rpc.Server] // rpc, for the store's word on its health
@@ -109,6 +116,9 @@ func Listen(o Options) (*Server, error) {
 			return nil, errors.Join(err, s.listener.Close())
 		}
 	}
+	if err := s.listenHTTP(); err != nil {
+		return nil, errors.Join(err, s.closePorts())
+	}
 	if err = secure.CheckPorts(s.ports(), o.Insecure, o.Log); err == nil {
 		err = s.open()
 	}
@@ -123,6 +133,12 @@ func (s *Server) ports() []secure.Port {
 	ports := []secure.Port{{
 		Name: "gRPC", Flag: "--grpc", Address: s.o.Address, Addr: s.listener.Addr(), TLS: s.o.TLS != nil, Remedy: "--tls-cert and --tls-key",
 	}}
+	if s.web != nil {
+		ports = append(ports, secure.Port{
+			Name: "HTTP", Flag: "--http", Address: s.o.HTTP.Address, Addr: s.web.Addr(), TLS: s.o.HTTP.TLS,
+			Remedy: "--http-tls (with --tls-cert and --tls-key)",
+		})
+	}
 	if s.legacy == nil {
 		return ports
 	}
@@ -161,6 +177,9 @@ func (s *Server) open() (err error) {
 			return err
 		}
 	}
+	if s.metrics != nil && o.Store != nil {
+		o.Store = s.metrics.Store(o.Store)
+	}
 	o.OnStore = func(err error) {
 		if border := s.border.Load(); border != nil {
 			border.StoreHealth(err == nil)
@@ -173,6 +192,9 @@ func (s *Server) open() (err error) {
 		return errors.Join(err, s.endStore())
 	}
 	s.rpc = rpc.NewServer(s.dispatch, s.o.RPC)
+	if s.metrics != nil {
+		s.metrics.Watch(s.dispatch, s.rpc)
+	}
 	s.border.Store(s.rpc)
 	return nil
 }
@@ -186,6 +208,9 @@ func (s *Server) endStore() error {
 
 func (s *Server) closePorts() error {
 	err := s.listener.Close()
+	if s.web != nil {
+		err = errors.Join(err, s.web.Close())
+	}
 	if s.legacy != nil {
 		err = errors.Join(err, s.legacy.Close())
 	}
@@ -202,6 +227,14 @@ func (s *Server) Close() error {
 // Addr returns where gRPC listens.
 func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
+// HTTPAddr returns where HTTP listens, nil when it does not.
+func (s *Server) HTTPAddr() net.Addr {
+	if s.web == nil {
+		return nil
+	}
+	return s.web.Addr()
+}
+
 // Legacy returns the text adapter, nil when it is off.
 func (s *Server) Legacy() *legacy.Adapter { return s.legacy }
 
@@ -213,7 +246,7 @@ func (s *Server) Run(ctx context.Context) error {
 	// What drains outlives ctx.
 	outlive, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
-	failed := make(chan error, 3)
+	failed := make(chan error, 4)
 	var serving sync.WaitGroup
 	serve := func(l net.Listener) {
 		serving.Go(func() {
@@ -223,6 +256,8 @@ func (s *Server) Run(ctx context.Context) error {
 		})
 	}
 	serve(s.listener)
+	endHTTP := s.serveHTTP(failed) // until all has drained, so that it can be watched
+	defer endHTTP()
 	if s.auth != nil {
 		serving.Go(func() { _ = s.auth.Run(outlive) }) // ends with outlive, and has no other error
 	}

@@ -251,15 +251,15 @@ func (d *Dispatcher) assign(e *balance.Effect) {
 	if d.logTasks {
 		d.log.Debug("task assigned", "task_id", e.TaskID, "worker_id", ses.workerID, "attempt", e.Attempt)
 	}
-	a := Assignment{
-		TaskID: e.TaskID, Attempt: e.Attempt, Token: e.Token,
-		Function: e.Task.Function, Payload: e.Task.Payload, Metadata: e.Task.Metadata, Deadline: e.Task.Deadline,
-		absent: e.Task.Absent,
-	}
+	metadata, carry := e.Task.Metadata, map[string]string(nil)
 	if d.trails != nil {
-		d.trails.assigned(ses, &a)
+		metadata, carry = d.trails.assigned(ses, e)
 	}
-	ses.putAssignment(a)
+	ses.putAssignment(Assignment{
+		TaskID: e.TaskID, Attempt: e.Attempt, Token: e.Token,
+		Function: e.Task.Function, Payload: e.Task.Payload, Metadata: metadata, Deadline: e.Task.Deadline,
+		absent: e.Task.Absent, carry: carry,
+	})
 }
 
 // tooLarge is the failure of a task whose result is over the payload limit.

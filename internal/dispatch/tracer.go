@@ -99,25 +99,28 @@ func (ts *trails) follow(t *task.Task, since time.Time) *trail {
 	return tr
 }
 
-// assigned tells of an assignment, and changes its metadata.
-func (ts *trails) assigned(ses *Session, a *Assignment) {
-	if tr := ts.byTask[a.TaskID]; tr != nil {
-		ts.begin(tr, ses, a, false)
+// assigned tells of an assignment, and returns the metadata that it is to have; or,
+// where its own are still to be read, what will replace some of them.
+func (ts *trails) assigned(ses *Session, e *balance.Effect) (metadata, carry map[string]string) {
+	tr := ts.byTask[e.TaskID]
+	if tr == nil {
+		return e.Task.Metadata, nil
 	}
+	carry = ts.begin(tr, ses, Claim{Attempt: e.Attempt, Token: e.Token}, false)
+	if e.Task.Absent {
+		return nil, carry
+	}
+	return carried(e.Task.Metadata, carry), nil
 }
 
-func (ts *trails) begin(tr *trail, ses *Session, a *Assignment, resumed bool) {
-	tr.session, tr.token, tr.attempt, tr.lost = ses, a.Token, a.Attempt, false
+// begin notes which attempt it is that a session has now.
+func (ts *trails) begin(tr *trail, ses *Session, c Claim, resumed bool) (carry map[string]string) {
+	tr.session, tr.token, tr.attempt, tr.lost = ses, c.Token, c.Attempt, false
 	if ts.running[ses] == nil {
 		ts.running[ses] = map[uint64]*trail{}
 	}
-	ts.running[ses][a.Token] = tr
-	carry := tr.Assigned(Handing{Attempt: a.Attempt, WorkerID: ses.workerID, Resumed: resumed})
-	if a.absent { // its metadata are still to be read
-		a.carry = carry
-		return
-	}
-	a.Metadata = carried(a.Metadata, carry)
+	ts.running[ses][c.Token] = tr
+	return tr.Assigned(Handing{Attempt: c.Attempt, WorkerID: ses.workerID, Resumed: resumed})
 }
 
 // carried returns the metadata with other entries in it. The task's own are not
@@ -172,7 +175,7 @@ func (ts *trails) resumed(ses *Session, claims []Claim) {
 			tr.lose(ErrReplaced)
 		}
 		if tr.lost {
-			ts.begin(tr, ses, &Assignment{TaskID: c.TaskID, Attempt: c.Attempt, Token: c.Token}, true)
+			ts.begin(tr, ses, c, true)
 		}
 	}
 }
@@ -213,8 +216,7 @@ func (d *Dispatcher) traceFetched(ses *Session, a *Assignment, r *task.Record) {
 		}
 	}
 	if tr := d.trails.follow(&r.Task, since); tr != nil {
-		a.absent = false
-		d.trails.begin(tr, ses, a, false)
+		a.Metadata = carried(a.Metadata, d.trails.begin(tr, ses, Claim{Attempt: a.Attempt, Token: a.Token}, false))
 	}
 }
 

@@ -15,6 +15,8 @@ import (
 
 	"reparto/internal/dispatch"
 	"reparto/internal/rpc"
+	"reparto/internal/secure"
+	"reparto/internal/secure/securetest"
 )
 
 // need returns where a program is, or skips the test.
@@ -72,6 +74,8 @@ func (b *balancer) behind(t *testing.T, program, config string) *balancer {
 }
 
 const configOfHAProxy = `
+global
+    tune.h2.max-concurrent-streams 1000
 defaults
     mode http
     timeout connect 2s
@@ -241,4 +245,26 @@ func TestNginxThatSpeaksHTTP1(t *testing.T) {
 	r = freshBalancer(t).behind(t, "nginx", with(config)).examine(t, Options{Timeout: 3 * time.Second})
 	r.want(t, "http2", Fail, "in HTTP/1.1", "switch on HTTP/2")
 	r.lines(t, nginx, "listen 9090 http2;")
+}
+
+func TestNginxThatEndsTLS(t *testing.T) {
+	t.Parallel()
+	ca, dir := securetest.NewCA("CA"), t.TempDir()
+	cert, key := ca.Issue(securetest.Leaf{Name: "proxy"}).Write(dir, "proxy")
+	config := strings.ReplaceAll(configOfNginx, " http2;", " ssl http2;")
+	lines := []string{"ssl_certificate " + cert + ";", "ssl_certificate_key " + key + ";", "client_max_body_size 0;"}
+	b := freshBalancer(t)
+	o := Options{Credentials: trusting(t, ca, secure.ClientOptions{})}
+	r := b.behind(t, "nginx", with(config, lines...)).examine(t, o)
+	r.want(t, "tls", OK, "TLS 1.") // 1.3 is off in Debian 12's unless it is asked for
+	r.want(t, "certificate", Warn, "CN=proxy", "renew it where TLS ends")
+	r.want(t, "proxy", OK, "nginx/")
+	if r.Failed() || len(r.Advice) > 0 {
+		t.Errorf("something fails: %+v, %+v", r.Findings, r.Advice)
+	}
+
+	config = strings.ReplaceAll(configOfNginx, " http2;", " ssl;")
+	r = b.behind(t, "nginx", with(config, lines...)).examine(t, o)
+	r.want(t, "http2", Fail, "agrees to", "not to h2")
+	r.lines(t, nginx, "listen 9090 ssl http2;")
 }

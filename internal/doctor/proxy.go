@@ -54,11 +54,19 @@ func (s *suspicion) hear(said *speech) {
 	case pageOfHAProxy(said.body):
 		known(haproxy, "the words of its error page")
 	case s.name != "":
-	case said.settings[http2.SettingEnableConnectProtocol] == 1 && said.settings[http2.SettingMaxConcurrentStreams] <= 100 && via == "":
+	case likeHAProxy(said.settings):
 		known(haproxy, "its HTTP/2 settings")
 	case ours(said):
 		s.direct = true
 	}
+}
+
+// likeHAProxy recognises settings that offer tunnels and bound no headers: Envoy
+// bounds them, and is known by its header.
+func likeHAProxy(settings map[http2.SettingID]uint32) bool {
+	_, headers := settings[http2.SettingMaxHeaderListSize]
+	_, table := settings[http2.SettingHeaderTableSize]
+	return settings[http2.SettingEnableConnectProtocol] == 1 && !headers && !table
 }
 
 // ours recognises the settings that our balancer's HTTP/2 begins with.

@@ -41,15 +41,16 @@ const quietFor = time.Second
 // Refusals tells how many calls were refused, those of Submit among them, and how
 // many tasks one by one, on streams and in batches.
 func (s *Server) Refusals() (calls, tasks map[Refused]uint64) {
-	read := func(from *sync.Map) map[Refused]uint64 {
-		counts := map[Refused]uint64{}
-		from.Range(func(k, v any) bool {
-			counts[k.(Refused)] = v.(*refusalCount).n.Load()
-			return true
-		})
-		return counts
-	}
-	return read(&s.refused.calls), read(&s.refused.tasks)
+	return counted(&s.refused.calls), counted(&s.refused.tasks)
+}
+
+func counted(from *sync.Map) map[Refused]uint64 {
+	counts := map[Refused]uint64{}
+	from.Range(func(k, v any) bool {
+		counts[k.(Refused)] = v.(*refusalCount).n.Load()
+		return true
+	})
+	return counts
 }
 
 // call notes how a call ended.
@@ -73,7 +74,7 @@ func (r *refusals) count(ctx context.Context, in *sync.Map, err error, n int) {
 		return // a verdict, or the caller's own
 	}
 	key := Refused{why.code, why.reason}
-	if why.field != "" && why.field == why.reason {
+	if why.field != "" && why.reason != "PAYLOAD_TOO_LARGE" {
 		key.Reason = "INVALID_ARGUMENT"
 	}
 	v, ok := in.Load(key)

@@ -5,10 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"net/url"
 	"strings"
 	"time"
+
+	"golang.org/x/net/http/httpproxy"
 )
 
 // place is where a target is, as far as that can be told without gRPC.
@@ -81,7 +82,7 @@ func proxyFor(p place) string {
 	if p.network != "tcp" {
 		return ""
 	}
-	via, err := http.ProxyFromEnvironment(&http.Request{URL: &url.URL{Scheme: "https", Host: p.address}})
+	via, err := httpproxy.FromEnvironment().ProxyFunc()(&url.URL{Scheme: "https", Host: p.address})
 	if err != nil || via == nil {
 		return ""
 	}

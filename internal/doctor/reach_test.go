@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"strings"
 	"testing"
 
 	"reparto/internal/dispatch"
@@ -73,10 +74,20 @@ func TestParse(t *testing.T) {
 	}
 }
 
-func TestThisMachineIsReachedDirectly(t *testing.T) {
-	for _, p := range []place{{network: "unix"}, parse("127.0.0.1:9090"), parse("localhost:9090")} {
+func TestAProxyOfTheEnvironment(t *testing.T) {
+	t.Setenv("HTTPS_PROXY", "http://alice:secret@proxy.example:3128")
+	t.Setenv("NO_PROXY", "near.example")
+	for _, p := range []place{{network: "unix"}, parse("127.0.0.1:9090"), parse("localhost:9090"), parse("near.example:9090")} {
 		if via := proxyFor(p); via != "" {
 			t.Errorf("%+v is reached through %s", p, via)
 		}
+	}
+	e := &exam{o: Options{Target: "balancer.example:9090"}, tell: func(Finding) {}}
+	if !e.reach(t.Context()) || e.way != nil {
+		t.Error("it does not leave the way to gRPC")
+	}
+	f := found{&e.report}.want(t, "connect", Warn, "the HTTP proxy http://alice:", "proxy.example:3128", "NO_PROXY")
+	if strings.Contains(f.Said, "secret") {
+		t.Errorf("it shows a password: %s", f.Said)
 	}
 }

@@ -14,7 +14,8 @@ type call struct {
 	number   uint64 // 0 until it is admitted
 	deadline time.Time
 	since    time.Time // when it began to wait for a stream that keeps it
-	sent     bool      // on the stream that is open; then it is not pending
+	sent     bool      // on a stream that is open; then it is not pending
+	on       *session  // that stream
 	refused  bool      // by a stopping balancer, whose stream is still open
 	settled  bool
 
@@ -135,8 +136,7 @@ func (c *Client) abandonLocked(k *call, err error) bool {
 		return false
 	}
 	if k.sent {
-		c.cancels = append(c.cancels, k.number)
-		c.rouse()
+		c.cancelSent(k)
 	}
 	c.settle(k, Outcome{}, err)
 	if c.stale > 1024 && c.stale > len(c.pending)/2 {

@@ -53,6 +53,7 @@ type Client struct {
 	life      context.Context // ends with Close; of calls that are nobody's own
 	end       context.CancelFunc
 	tellsPeer bool    // the connection says whether a call had a transport
+	conn      states  // nil: it does not tell its state
 	batches   batches // of Enqueue
 
 	mu      sync.Mutex
@@ -64,7 +65,7 @@ type Client struct {
 	asleep  bool               // the runner or the writer sleeps
 	table   table
 	room    room
-	cancels []uint64 // numbers to be cancelled at the balancer
+	cancels []uint64 // numbers to be cancelled on the stream that takes tasks
 	latest  *watch   // of the last context that SubmitFunc had; nil when it has no calls
 
 	accepting  bool      // a stream takes tasks
@@ -141,6 +142,7 @@ func newClient(conn grpc.ClientConnInterface, o options) *Client {
 	// A request carries the tasks of many calls: no call's context is its own.
 	c.life, c.end = context.WithCancel(context.Background())
 	_, c.tellsPeer = conn.(*grpc.ClientConn)
+	c.conn, _ = conn.(states)
 	return c
 }
 

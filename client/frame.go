@@ -51,6 +51,10 @@ func (s *session) fill(f *frame) (over []*call) {
 	c := s.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if s.moved {
+		f.req.CancelNumbers, f.req.Tasks = f.req.CancelNumbers[:0], f.tasks[:0]
+		return nil
+	}
 	now := time.Now()
 	n := min(len(c.cancels), maxFrameCancels)
 	f.req.CancelNumbers = append(f.req.CancelNumbers[:0], c.cancels[:n]...)
@@ -75,7 +79,7 @@ func (s *session) fill(f *frame) (over []*call) {
 				break
 			}
 			s.convert(f.add(), k, now)
-			k.sent = true
+			k.sent, k.on = true, s
 			s.inFlight++
 		}
 		taken++

@@ -23,12 +23,20 @@ func (c *Client) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
+		if err == errMoved {
+			c.opt.log.Info("the connection is to end: going on with another", "address", c.target)
+			wait.Reset()
+			continue
+		}
 		c.opt.log.Info("connection lost", "address", c.target, "error", err)
 		if held {
 			wait.Reset()
 		}
 		if e := fromStatus(err); e.hopeless() {
 			c.failAll(func(k *call) error {
+				if k.sent { // on an older stream
+					return nil
+				}
 				own := *e
 				own.TaskID = k.task.ID
 				return &own
@@ -70,7 +78,8 @@ func (c *Client) waitForTask(ctx context.Context) bool {
 // alone.
 func (c *Client) serve(life context.Context) (held bool, pause time.Duration, err error) {
 	ctx, cancel := context.WithCancel(life)
-	defer cancel()
+	leave := cancel
+	defer func() { leave() }()
 	stream, limits, err := c.open(ctx, cancel)
 	if err != nil {
 		c.mu.Lock()
@@ -80,12 +89,24 @@ func (c *Client) serve(life context.Context) (held bool, pause time.Duration, er
 	}
 	c.opt.log.Info("connected", "address", c.target, "server_id", limits.GetServerId())
 	s := newSession(c, stream, limits)
-	written := make(chan struct{})
+	written, broke := make(chan struct{}), make(chan error, 1)
 	go func() {
 		defer close(written)
 		s.write()
 	}()
-	err = s.read()
+	go func() { broke <- s.read() }()
+	select {
+	case err = <-broke:
+	case <-c.toldToGo(ctx, s):
+		if c.move(s) {
+			close(s.over)
+			<-written
+			leave = func() {} // seeOut needs it
+			c.running.Go(func() { c.seeOut(life, s, broke, cancel) })
+			return true, 0, errMoved
+		}
+		err = <-broke
+	}
 	close(s.over)
 	cancel()
 	<-written
@@ -127,8 +148,13 @@ func (c *Client) afterBreak(s *session, err error) (held bool) {
 	var again []*call
 	c.mu.Lock()
 	held = s.held(now)
-	c.accepting, c.lastErr = false, err
+	if !s.moved {
+		c.accepting, c.lastErr = false, err
+	}
 	over := c.failLocked(func(k *call) error {
+		if k.sent && k.on != s || s.moved && !k.sent {
+			return nil // it is not about them
+		}
 		if k.sent && !k.task.Idempotent && !untaken {
 			return errFateUnknown(k.task.ID, err)
 		}
@@ -143,6 +169,9 @@ func (c *Client) afterBreak(s *session, err error) (held bool) {
 		return nil
 	})
 	c.pending = append(again, c.pending...)
+	if s.moved && len(again) > 0 {
+		c.rouse()
+	}
 	c.mu.Unlock()
 	signal(c.hurry)
 	release(over)

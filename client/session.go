@@ -17,7 +17,7 @@ import (
 type session struct {
 	c      *Client
 	stream pb.TaskService_SubmitStreamClient
-	over   chan struct{} // closed when the reader has ended
+	over   chan struct{} // closed when nothing more is to be written
 
 	maxPayload, maxMessage, maxTimeout int64
 	maxTasks, maxInFlight              int
@@ -27,12 +27,16 @@ type session struct {
 	inFlight   int  // tasks that the balancer owes an outcome
 	full       bool // the writer waits for inFlight to fall
 	retryAfter time.Duration
+
+	moved   bool          // another stream takes tasks, or will: see seeOut
+	cancels []uint64      // since then, of those that this one owes
+	nudge   chan struct{} // since then: look at cancels and inFlight
 }
 
 // newSession has the Client use a stream. A limit that is not told is none.
 func newSession(c *Client, stream pb.TaskService_SubmitStreamClient, l *pb.ClientLimits) *session {
 	s := &session{
-		c: c, stream: stream, over: make(chan struct{}), began: time.Now(),
+		c: c, stream: stream, over: make(chan struct{}), began: time.Now(), nudge: make(chan struct{}, 1),
 		maxPayload:  cmp.Or(max(l.GetMaxPayloadBytes(), 0), math.MaxInt64),
 		maxMessage:  cmp.Or(max(l.GetMaxMessageBytes(), 0), math.MaxInt64),
 		maxTimeout:  cmp.Or(max(l.GetMaxTimeoutMs(), 0), math.MaxInt64),
@@ -83,12 +87,15 @@ func (s *session) outcomes(outcomes []*pb.StreamOutcome, over []*call) []*call {
 		s.full = false
 		c.rouse()
 	}
+	if s.moved && s.inFlight == 0 {
+		signal(s.nudge)
+	}
 	for _, o := range outcomes {
 		e := o.GetError()
 		draining := e.GetReason() == "DRAINING"
 		s.progress = s.progress || !draining
 		k := c.table.get(o.GetNumber())
-		if k == nil || !k.sent {
+		if k == nil || !k.sent || k.on != s {
 			continue // its caller has gone
 		}
 		if draining && (neverRan(e) || k.task.Idempotent) {
@@ -112,9 +119,14 @@ func (s *session) refused(k *call, why *Error) {
 	if s.held(now) {
 		k.since = now
 	}
-	k.sent, k.refused = false, true
+	k.sent, k.refused = false, !s.moved
 	c := s.c
 	c.pending = append(c.pending, k)
+	if s.moved {
+		c.rouse()
+		c.expect(k)
+		return
+	}
 	c.accepting, c.lastErr = false, why
 	s.retryAfter = max(s.retryAfter, why.RetryAfter)
 	c.expect(k)

@@ -5,7 +5,6 @@ import (
 	"math"
 	"time"
 
-	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -179,7 +178,7 @@ func (c *Client) newEnqueuing(ctx context.Context, t *DurableTask) (*enqueuing, 
 		w.TaskId, w.FreshId = newID(), true
 	}
 	if c.opt.tracer != nil {
-		k.span, w.Metadata = c.opt.begin(ctx, "enqueue", trace.SpanKindProducer, w.Function, w.TaskId, w.Metadata)
+		k.span, w.Metadata = c.opt.begin(ctx, "enqueue", producing, w.Function, w.TaskId, w.Metadata)
 	}
 	if b := t.Backoff; b != (Backoff{}) {
 		w.Backoff = &pb.Backoff{Initial: some(b.Initial), Multiplier: b.Multiplier, Maximum: some(b.Maximum), Jitter: b.Jitter}

@@ -40,22 +40,27 @@ const (
 
 var w3c propagation.TraceContext
 
+// The kinds of spans.
+var (
+	calling   = trace.WithSpanKind(trace.SpanKindClient)
+	producing = trace.WithSpanKind(trace.SpanKindProducer)
+)
+
 // begin starts the span of a task, and returns the metadata that the task is to
 // travel with. Those given are not written to.
-func (o *options) begin(ctx context.Context, verb string, kind trace.SpanKind, function, id string, metadata map[string]string) (trace.Span, map[string]string) {
+func (o *options) begin(ctx context.Context, verb string, kind trace.SpanStartOption, function, id string, metadata map[string]string) (trace.Span, map[string]string) {
 	if metadata[traceParent] != "" && !trace.SpanContextFromContext(ctx).IsValid() {
 		ctx = w3c.Extract(ctx, propagation.MapCarrier(metadata))
 	}
 	function = text(function)
-	attributes := []attribute.KeyValue{
-		attribute.String("messaging.system", "reparto"),
-		attribute.String("messaging.operation.type", "send"),
-		attribute.String("messaging.destination.name", function),
-	}
+	attributes := make([]attribute.KeyValue, 3, 4)
+	attributes[0] = attribute.String("messaging.system", "reparto")
+	attributes[1] = attribute.String("messaging.operation.type", "send")
+	attributes[2] = attribute.String("messaging.destination.name", function)
 	if id != "" {
 		attributes = append(attributes, attribute.String("messaging.message.id", text(id)))
 	}
-	ctx, span := o.tracer.Start(ctx, verb+" "+function, trace.WithSpanKind(kind), trace.WithAttributes(attributes...))
+	ctx, span := o.tracer.Start(ctx, verb+" "+function, kind, trace.WithAttributes(attributes...))
 	return span, inject(ctx, metadata)
 }
 
@@ -65,6 +70,9 @@ func inject(ctx context.Context, metadata map[string]string) map[string]string {
 	w3c.Inject(ctx, carrier)
 	if len(carrier) == 0 {
 		return metadata
+	}
+	if len(metadata) == 0 {
+		return carrier
 	}
 	with := make(map[string]string, len(metadata)+len(carrier))
 	maps.Copy(with, metadata)
@@ -90,7 +98,7 @@ func fits(metadata map[string]string) bool {
 // submitTraced is submit with a span around it.
 func (c *Client) submitTraced(ctx context.Context, k *call) (Outcome, error) {
 	var span trace.Span
-	span, k.task.Metadata = c.opt.begin(ctx, "submit", trace.SpanKindClient, k.task.Function, k.task.ID, k.task.Metadata)
+	span, k.task.Metadata = c.opt.begin(ctx, "submit", calling, k.task.Function, k.task.ID, k.task.Metadata)
 	out, err := c.submit(ctx, k)
 	endSubmit(span, out, err)
 	return out, err
@@ -99,7 +107,7 @@ func (c *Client) submitTraced(ctx context.Context, k *call) (Outcome, error) {
 // trace makes a span of a call of SubmitFunc, which ends before done is called.
 func (k *call) trace(ctx context.Context, o *options) {
 	var span trace.Span
-	span, k.task.Metadata = o.begin(ctx, "submit", trace.SpanKindClient, k.task.Function, k.task.ID, k.task.Metadata)
+	span, k.task.Metadata = o.begin(ctx, "submit", calling, k.task.Function, k.task.ID, k.task.Metadata)
 	done := k.fn
 	k.fn = func(out Outcome, err error) {
 		endSubmit(span, out, err)

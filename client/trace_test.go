@@ -95,7 +95,7 @@ func TestATaskThatIsHandedOnKeepsItsTrace(t *testing.T) {
 	}
 	parent := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}, TraceFlags: trace.FlagsSampled})
 	ctx := trace.ContextWithSpanContext(t.Context(), parent)
-	made, with := c.opt.begin(ctx, "submit", trace.SpanKindClient, "f", "", map[string]string{"traceparent": remote, "tracestate": "old=1"})
+	made, with := c.opt.begin(ctx, "submit", calling, "f", "", map[string]string{"traceparent": remote, "tracestate": "old=1"})
 	if want := map[string]string{"traceparent": header(made.SpanContext())}; !maps.Equal(with, want) || made.SpanContext().TraceID() != parent.TraceID() {
 		t.Errorf("the caller's own span gave way to the metadata's: %v, want %v", with, want)
 	}

@@ -27,30 +27,30 @@ func newTracing(o *Options) *tracing {
 	return &tracing{tracer: o.TracerProvider.Tracer("reparto/worker"), workerID: o.ID}
 }
 
+var (
+	consumer = trace.WithSpanKind(trace.SpanKindConsumer)
+	newRoot  = trace.WithNewRoot()
+)
+
 // begin starts the span of a job, and returns its handler's context. A task that
 // belongs to no trace begins one: whatever span Run's own context has, it is none
 // of the task's.
 func (t *tracing) begin(j *job) context.Context {
 	function := text(j.task.GetFunction())
-	options := []trace.SpanStartOption{
-		trace.WithSpanKind(trace.SpanKindConsumer),
-		trace.WithAttributes(
-			attribute.String("messaging.system", "reparto"),
-			attribute.String("messaging.operation.type", "process"),
-			attribute.String("messaging.destination.name", function),
-			attribute.String("messaging.message.id", text(j.answer.TaskId)),
-			attribute.Int("reparto.attempt", int(j.answer.Attempt)),
-			attribute.String("reparto.worker_id", t.workerID),
-		),
-	}
-	// Extracting over an empty context tells a parent from Run's own span.
-	from := w3c.Extract(context.Background(), propagation.MapCarrier(j.task.GetMetadata()))
-	parent := trace.SpanContextFromContext(from)
-	if !parent.IsValid() {
-		ctx, _ := t.tracer.Start(j, "process "+function, append(options, trace.WithNewRoot())...)
+	about := trace.WithAttributes(
+		attribute.String("messaging.system", "reparto"),
+		attribute.String("messaging.operation.type", "process"),
+		attribute.String("messaging.destination.name", function),
+		attribute.String("messaging.message.id", text(j.answer.TaskId)),
+		attribute.Int("reparto.attempt", int(j.answer.Attempt)),
+		attribute.String("reparto.worker_id", t.workerID),
+	)
+	ctx := w3c.Extract(j, propagation.MapCarrier(j.task.GetMetadata()))
+	if ctx == context.Context(j) { // there was nothing to be found
+		ctx, _ = t.tracer.Start(j, "process "+function, consumer, about, newRoot)
 		return ctx
 	}
-	ctx, _ := t.tracer.Start(trace.ContextWithRemoteSpanContext(j, parent), "process "+function, options...)
+	ctx, _ = t.tracer.Start(ctx, "process "+function, consumer, about)
 	return ctx
 }
 

@@ -24,6 +24,8 @@ import (
 
 var w3c propagation.TraceContext
 
+var producing = trace.WithSpanKind(trace.SpanKindProducer)
+
 // balancer makes the spans of tasks whose client wants them: those with a W3C
 // context that is sampled. A span "queue" is as long as the task waits, a span
 // "attempt N" as long as a worker has it; both are children of the client's.
@@ -50,11 +52,7 @@ func (b *balancer) Follow(t *task.Task, since time.Time) dispatch.Trail {
 	}
 	return &trail{
 		tracer: b.tracer, parent: ctx, hasState: t.Metadata[task.TraceState] != "", since: since,
-		common: []attribute.KeyValue{
-			attribute.String("messaging.system", "reparto"),
-			attribute.String("messaging.destination.name", t.Function),
-			attribute.String("messaging.message.id", t.ID),
-		},
+		function: t.Function, id: t.ID,
 	}
 }
 
@@ -75,7 +73,8 @@ type trail struct {
 	tracer   trace.Tracer
 	parent   context.Context // a client's span; no more than that
 	hasState bool
-	common   []attribute.KeyValue
+	function string
+	id       string
 
 	since   time.Time // when it began to wait
 	why     string    // it waits again
@@ -87,9 +86,9 @@ type trail struct {
 func (t *trail) Assigned(h dispatch.Handing) map[string]string {
 	now := time.Now()
 	t.waited(now, nil)
-	ctx, span := t.tracer.Start(t.parent, "attempt "+strconv.Itoa(h.Attempt), trace.WithTimestamp(now),
-		trace.WithSpanKind(trace.SpanKindProducer), trace.WithAttributes(t.common...),
-		trace.WithAttributes(attribute.Int("reparto.attempt", h.Attempt), attribute.String("reparto.worker_id", h.WorkerID)))
+	ctx, span := t.tracer.Start(t.parent, "attempt "+strconv.Itoa(h.Attempt), trace.WithTimestamp(now), producing,
+		trace.WithAttributes(attribute.String("messaging.system", "reparto"), attribute.String("messaging.destination.name", t.function),
+			attribute.String("messaging.message.id", t.id), attribute.Int("reparto.attempt", h.Attempt), attribute.String("reparto.worker_id", h.WorkerID)))
 	t.attempt = span
 	if h.Resumed {
 		span.SetAttributes(attribute.Bool("reparto.resumed", true))
@@ -108,7 +107,8 @@ func (t *trail) Assigned(h dispatch.Handing) map[string]string {
 // waited makes the span of a time of waiting, which ended with the outcome or an
 // assignment.
 func (t *trail) waited(now time.Time, o *task.Outcome) {
-	_, span := t.tracer.Start(t.parent, "queue", trace.WithTimestamp(t.since), trace.WithAttributes(t.common...))
+	_, span := t.tracer.Start(t.parent, "queue", trace.WithTimestamp(t.since), trace.WithAttributes(
+		attribute.String("messaging.system", "reparto"), attribute.String("messaging.destination.name", t.function), attribute.String("messaging.message.id", t.id)))
 	if t.why != "" {
 		span.AddEvent(t.why, trace.WithTimestamp(t.since), trace.WithAttributes(attribute.String("reason", text(t.reason))))
 	}

@@ -1,4 +1,4 @@
-.PHONY: help check test generate lint bench bench-peers demo
+.PHONY: help check test generate lint bench bench-peers demo release
 
 help: ## show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -22,6 +22,9 @@ bench: ## the benchmarks
 
 bench-peers: ## next to gearmand, NATS and RabbitMQ, into docs/ (ARGS='-install' installs them, '-parts all' takes long)
 	cd internal/bench/peers && go run . -write $(ARGS)
+
+release: ## archives for all platforms into dist/ (VERSION=v1.2.3)
+	go run ./internal/release -version '$(VERSION)' -out dist
 
 demo: ## all of it in one process
 	go run ./cmd/demo

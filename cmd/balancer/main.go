@@ -72,7 +72,7 @@ func newSettings() (*cobra.Command, *settings) {
 			return cli.Exit(cli.Usage, err)
 		}
 		o.Log = o.log.Logger(cmd.OutOrStdout(), cmd.ErrOrStderr(), classic.Options{Role: classic.LoadBalancer})
-		o.RPC.Version = cli.ShortVersion()
+		o.RPC.Version, o.Commit = cli.ShortVersion(), cli.Commit()
 		var err error
 		if o.TLS, err = secure.Open(o.tls, o.Log); err != nil {
 			return cli.Exit(cli.Usage, err)

@@ -81,6 +81,7 @@ func Run(ctx context.Context, root *cobra.Command, line []string, stdin io.Reade
 	root.SetErr(stderr)
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.Version = Version()
+	root.AddCommand(manCommand(root)) // and so completion, which cobra gives to whoever has subcommands
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.InitDefaultVersionFlag()
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")

@@ -134,7 +134,7 @@ func linesOfNginx(t trouble) []line {
 		}
 		return []line{{"location / { grpc_pass grpc://BALANCER:9090; }", "all paths, and by HTTP/2 (proxy_pass speaks HTTP/1); if it is so already, no balancer answers there (" + t.what + ")"}}
 	case scattered:
-		return []line{{"ip_hash;", "in the upstream block: calls of one client reach one balancer, which knows what it has enqueued"}}
+		return []line{{"hash $remote_addr consistent;", "in the upstream block: calls of one client reach one balancer, which knows what it has enqueued"}}
 	}
 	return nil
 }

@@ -247,6 +247,21 @@ func TestNginxThatSpeaksHTTP1(t *testing.T) {
 	r.lines(t, nginx, "listen 9090 http2;")
 }
 
+func TestNginxThatScattersCalls(t *testing.T) {
+	t.Parallel()
+	one, other := freshBalancer(t), freshBalancer(t)
+	config := strings.Replace(configOfNginx, "    server {", "    upstream balancers { LINES server BALANCER; server "+other.address+"; }\n    server {", 1)
+	config = strings.Replace(strings.Replace(config, "        LINES\n", "", 1), "grpc://BALANCER", "grpc://balancers", 1)
+	r := one.behind(t, "nginx", with(config)).examine(t, Options{Largest: -1})
+	r.want(t, "spread", Warn, "calls of one connection reach 2 balancers")
+	r.lines(t, nginx, "hash $remote_addr consistent;")
+	if len(r.Advice) != 1 {
+		t.FailNow()
+	}
+	r = one.behind(t, "nginx", with(config, r.Advice[0].Lines[0]+"\n")).examine(t, Options{Largest: -1})
+	r.want(t, "spread", OK, "reach a single balancer")
+}
+
 func TestNginxThatEndsTLS(t *testing.T) {
 	t.Parallel()
 	ca, dir := securetest.NewCA("CA"), t.TempDir()

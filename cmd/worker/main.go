@@ -22,7 +22,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 
 // flags are what the command line says.
 type flags struct {
-	balancer     cli.Peer
+	balancers    cli.Peers
 	id           string
 	slots        int
 	prefetch     int
@@ -38,7 +38,8 @@ type flags struct {
 
 const long = `worker dials a balancer, says what it can do, and does the tasks it is given,
 several at once. It opens no port. When the balancer is away, it waits and
-dials again. SIGINT or SIGTERM lets it finish what it holds; a second one ends
+dials again. With several --balancer it works for each of them, with all its
+--slots for each; when one of them refuses it for good, it leaves them all. SIGINT or SIGTERM lets it finish what it holds; a second one ends
 it at once.
 
 Without --exec it offers the built-in functions:
@@ -62,6 +63,7 @@ Exit codes: 0 asked to stop and finished, 1 something failed or was left behind,
 
 const examples = `  worker
   worker --balancer balancer.example:9090 --tls-ca ca.pem --slots 8
+  worker --balancer one.example:9090 --balancer two.example:9090 --tls
   worker --exec 'rev=rev' --exec 'words=tr -s " " "\n" | wc -l'
   worker --exec 'thumbnail=convert - -resize 200x png:-' --slots 2 --label room=gpu
   worker --log classic`
@@ -86,9 +88,9 @@ func newFlags() (*cobra.Command, *flags) {
 	s := c.Flags()
 	s.SortFlags = false
 	cli.AddConfigFlags(s)
-	f.balancer.AddFlags(s)
+	f.balancers.AddFlags(s)
 	s.StringVar(&f.id, "id", "", "this worker's name; no two may have the same (default worker_ and 8 hexadecimal digits)")
-	s.IntVar(&f.slots, "slots", 0, "how many tasks at once, 1 to 65536 (default 512, but as many as CPUs with --exec)")
+	s.IntVar(&f.slots, "slots", 0, "how many tasks at once, 1 to 65536, for each balancer (default 512, but as many as CPUs with --exec)")
 	s.IntVar(&f.prefetch, "prefetch", 0, "how many more tasks to hold ready; for very short tasks")
 	s.StringArrayVar(&f.execs, "exec", nil, "offer `NAME=COMMAND`; may be repeated")
 	s.BoolVar(&f.builtin, "builtin", false, "with --exec, offer the built-in functions too")

@@ -31,6 +31,8 @@ func TestWrongUsageIsOneLine(t *testing.T) {
 		"--label x":                    "KEY=VALUE",
 		"--label =x":                   "KEY=VALUE",
 		"--balancer localhost":         "HOST:PORT",
+		"--balancer a:1,localhost":     "HOST:PORT",
+		"--balancer a:1 -b a:1":        "a:1 is given twice",
 		"--drain-timeout -1s":          "--drain-timeout",
 		"--kill-after 0":               "--kill-after",
 		"--max-output 0 --exec a=b":    "--max-output",
@@ -62,7 +64,7 @@ func TestHelpTellsAPersonWhatToDo(t *testing.T) {
 	}
 	for _, want := range []string{
 		"worker --exec 'rev=rev'", "SIGTERM", "Exit codes", "Exit status 0", "1,2,3,4,5 gives 15",
-		"--balancer HOST:PORT", `(default "localhost:9090")`, "[$REPARTO_BALANCER]", "[$REPARTO_DRAIN_TIMEOUT]", "--exec NAME=COMMAND",
+		"--balancer HOST:PORT", "(default [localhost:9090])", "[$REPARTO_BALANCER]", "[$REPARTO_DRAIN_TIMEOUT]", "--exec NAME=COMMAND",
 	} {
 		if !strings.Contains(stdout.String(), want) {
 			t.Errorf("no %q in\n%s", want, &stdout)

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
 
 	"reparto/internal/classic"
 	"reparto/internal/cli"
@@ -34,15 +36,15 @@ func (f *flags) work(c *cobra.Command) error {
 	if err := f.check(id); err != nil {
 		return cli.Exit(cli.Usage, err)
 	}
-	conn, err := f.balancer.Dial(log)
+	conns, hangUp, err := f.dial(log)
 	if err != nil {
 		return err
 	}
+	defer hangUp()
 	// The commands that it runs inherit what is left there.
 	if err := os.Unsetenv(cli.TokenVariable); err != nil {
 		return err
 	}
-	defer func() { _ = conn.Close() }() // it was in use until here: there is nothing to fail
 	traces, err := cli.Traces(ctx, "worker", log)
 	if err != nil {
 		return err
@@ -50,16 +52,53 @@ func (f *flags) work(c *cobra.Command) error {
 	defer traces.Close()
 
 	offered := strings.Join(slices.Sorted(maps.Keys(handlers)), " ")
-	log.Info("dialling", "balancer", f.balancer.Target, "worker_id", id, "functions", offered)
-	return f.balancer.Guard(ctx, conn, func(ctx context.Context) error {
-		r := cli.Reloader{Running: c, Fresh: f.fresh, Reloadable: reloadable, Log: log}
-		return r.Beside(ctx, func(ctx context.Context) error {
-			return worker.Run(ctx, conn, handlers, worker.Options{
-				ID: id, Slots: f.slots, Prefetch: f.prefetch, Labels: f.labels, Build: cli.ShortVersion(),
-				Log: log, DrainTimeout: f.drainTimeout, TracerProvider: traces.Tracers(),
+	o := worker.Options{
+		ID: id, Slots: f.slots, Prefetch: f.prefetch, Labels: f.labels, Build: cli.ShortVersion(),
+		Log: log, DrainTimeout: f.drainTimeout, TracerProvider: traces.Tracers(),
+	}
+	r := cli.Reloader{Running: c, Fresh: f.fresh, Reloadable: reloadable, Log: log}
+	return r.Beside(ctx, func(ctx context.Context) error {
+		work, ctx := errgroup.WithContext(ctx)
+		for _, c := range conns {
+			o := o
+			if len(conns) > 1 {
+				o.Log = log.With("balancer", c.Target)
+			}
+			log.Info("dialling", "balancer", c.Target, "worker_id", id, "functions", offered)
+			work.Go(func() error {
+				err := c.Guard(ctx, c.conn, func(ctx context.Context) error { return worker.Run(ctx, c.conn, handlers, o) })
+				if err != nil && len(conns) > 1 {
+					err = fmt.Errorf("balancer %s: %w", c.Target, err)
+				}
+				return err
 			})
-		})
+		}
+		return work.Wait()
 	})
+}
+
+// connection is one to a balancer.
+type connection struct {
+	*cli.Peer
+	conn *grpc.ClientConn
+}
+
+// dial returns a connection to each balancer, and what closes them.
+func (f *flags) dial(log *slog.Logger) (conns []connection, hangUp func(), err error) {
+	hangUp = func() {
+		for _, c := range conns {
+			_ = c.conn.Close() // it was in use until now: there is nothing to fail
+		}
+	}
+	for _, peer := range f.balancers.Each() {
+		conn, err := peer.Dial(log)
+		if err != nil {
+			hangUp()
+			return nil, nil, err
+		}
+		conns = append(conns, connection{peer, conn})
+	}
+	return conns, hangUp, nil
 }
 
 // newID makes a name as workers have always had it.
@@ -119,7 +158,7 @@ func (f *flags) only(h worker.Handlers) error {
 
 // check says what is wrong, in the words of the command line.
 func (f *flags) check(id string) error {
-	if err := f.balancer.Check(); err != nil {
+	if err := f.balancers.Check(); err != nil {
 		return err
 	}
 	if err := task.CheckWorkerID(id); err != nil {

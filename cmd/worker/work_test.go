@@ -172,3 +172,28 @@ func TestClassicWorkerSaysWhatWentWrong(t *testing.T) {
 	b.stop()
 	eventually(t, "the line is there", func() bool { return strings.Contains(p.stdout.String(), "[WORKER w] Conexión cerrada: ") })
 }
+
+// TestSeveralBalancers: it works for each, and goes on for the others when one goes
+// away; one that refuses it for good ends it all.
+func TestSeveralBalancers(t *testing.T) {
+	one, two := startBalancer(t, "127.0.0.1:0"), startBalancer(t, "127.0.0.1:0")
+	p := start(t, "--balancer", one.address, "--balancer", two.address, "--id", "w")
+	for _, b := range []*balancer{one, two} {
+		if got := b.submit(t, "sum", "1,2"); string(got.GetResult()) != "3" {
+			t.Errorf("balancer %s: %v", b.address, got)
+		}
+	}
+	one.stop()
+	two.submit(t, "echo", "x")
+	startBalancer(t, one.address).submit(t, "echo", "x") // it is back there too
+	if code := p.stop(); code != cli.OK {
+		t.Errorf("it ended with %d", code)
+	}
+	same := start(t, "--balancer", one.address, "--balancer", "localhost:"+one.address[len("127.0.0.1:"):], "--id", "w")
+	eventually(t, "it says that both are one", func() bool {
+		return strings.Contains(same.stderr.String(), "balancer "+one.address+": ") || strings.Contains(same.stderr.String(), "balancer localhost:")
+	})
+	if code := same.stop(); code != cli.Failed {
+		t.Errorf("as two workers under one name it ended with %d", code)
+	}
+}

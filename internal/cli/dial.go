@@ -83,6 +83,11 @@ type Peer struct {
 // other users of the machine can see a command line.
 func (p *Peer) AddFlags(f *pflag.FlagSet) {
 	f.StringVarP(&p.Target, "balancer", "b", DefaultBalancer, "the balancer's `HOST:PORT`")
+	p.addAccess(f)
+}
+
+// addAccess binds all but the address.
+func (p *Peer) addAccess(f *pflag.FlagSet) {
 	p.tls.AddFlags(f)
 	f.StringVar(&p.tokenFile, "token-file", "", "show the token in this `FILE` with each call; read again when it changes (or put the token into $"+TokenVariable+")")
 	f.BoolVar(&p.Insecure, "insecure", false, "allow in the clear, between machines, what others could read there")

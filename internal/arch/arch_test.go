@@ -84,6 +84,7 @@ var rules = []rule{
 	{"internal/bench", nil, nil, "it is tests only"},
 	{"internal/e2e", nil, nil, "it is tests only"},
 	{"internal/hostile", nil, nil, "it is tests only"},
+	{"internal/proxies", nil, nil, "it is tests only"},
 	{"client", []string{"gen/reparto/v1", "internal/wire", "internal/ids"}, []string{"os"},
 		"programs outside import it: it must not need the inside, nor show any of it"},
 	{"worker", []string{"gen/reparto/v1", "internal/wire"}, nil,

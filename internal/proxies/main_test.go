@@ -26,7 +26,25 @@ import (
 	"reparto/worker"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// built is where binaries are put.
+var built string
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		var err error
+		if built, err = os.MkdirTemp("", "reparto-proxies-"); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(built)
+		code := m.Run()
+		if err := goleak.Find(); code == 0 && err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		return code
+	}())
+}
 
 // patience bounds every wait; only a failure ever sees it pass.
 const patience = 30 * time.Second

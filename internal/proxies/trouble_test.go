@@ -40,7 +40,7 @@ func TestReloadUnderLoad(t *testing.T) {
 		b := startBalancer(t, dispatch.Options{})
 		p := startProxy(t, program, b, b, hurried("1s")[program]...)
 		w, c := startCrew(t, p.direct[0]), dialSDK(t, p.address)
-		l := startLoad(t, c, 8)
+		l := startLoad(t, c, 8, false)
 		l.goOn()
 		old := p.reload()
 		l.goOn()
@@ -60,20 +60,21 @@ func TestReloadUnderLoad(t *testing.T) {
 
 // load is callers who have one task done after another.
 type load struct {
-	t       *testing.T
-	stopped atomic.Bool
-	callers sync.WaitGroup
-	done    atomic.Int64
+	t          *testing.T
+	idempotent bool
+	stopped    atomic.Bool
+	callers    sync.WaitGroup
+	done       atomic.Int64
 }
 
-func startLoad(t *testing.T, c *client.Client, callers int) *load {
-	l := &load{t: t}
+func startLoad(t *testing.T, c *client.Client, callers int, idempotent bool) *load {
+	l := &load{t: t, idempotent: idempotent}
 	for i := range callers {
 		l.callers.Go(func() {
 			for k := 0; !l.stopped.Load(); k++ {
 				ctx, cancel := context.WithTimeout(t.Context(), patience)
 				task := fmt.Sprintf("%d-%d", i, k)
-				_, err := c.Submit(ctx, client.Task{Function: "echo", Payload: []byte(task)})
+				_, err := c.Submit(ctx, client.Task{Function: "echo", Payload: []byte(task), Idempotent: l.idempotent})
 				cancel()
 				if err != nil {
 					t.Errorf("task %s: %v", task, err)

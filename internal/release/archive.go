@@ -45,10 +45,7 @@ func (a *archive) sorted() []file {
 
 func (a *archive) tar(path string) error {
 	return write(path, func(w io.Writer) error {
-		z, err := gzip.NewWriterLevel(w, gzip.BestCompression)
-		if err != nil {
-			return err
-		}
+		z := gzip.NewWriter(w)
 		t := tar.NewWriter(z)
 		for _, f := range a.sorted() {
 			h := &tar.Header{Name: f.name, Mode: int64(f.mode), Size: int64(len(f.data)), ModTime: a.date, Typeflag: tar.TypeReg, Format: tar.FormatPAX}

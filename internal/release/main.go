@@ -56,6 +56,7 @@ type release struct {
 	commit    string
 	date      time.Time // of the commit
 	extras    string    // a directory with manual pages and completions
+	biller    string    // the program that writes bills of materials
 }
 
 func (r *release) build(ctx context.Context) error {
@@ -77,6 +78,11 @@ func (r *release) build(ctx context.Context) error {
 	defer os.RemoveAll(work)
 	r.extras = filepath.Join(work, "extras")
 	if err := r.describe(ctx, filepath.Join(work, "here")); err != nil {
+		return err
+	}
+	r.biller = filepath.Join(work, "cyclonedx-gomod")
+	const tool = "github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod"
+	if _, err := output(ctx, nil, "go", "build", "-modfile=internal/tools/go.mod", "-o", r.biller, tool); err != nil {
 		return err
 	}
 	var sums bytes.Buffer
@@ -115,18 +121,12 @@ func (r *release) identify(ctx context.Context) error {
 // compile builds all programs for a platform into a directory.
 func (r *release) compile(ctx context.Context, goos, goarch, dir string) error {
 	flags := "-s -w -buildid= -X reparto/internal/cli.version=" + r.version + " -X reparto/internal/cli.commit=" + r.commit
+	args := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags", flags, "-o", dir + string(filepath.Separator)}
 	for _, p := range programs {
-		to := filepath.Join(dir, p)
-		if goos == "windows" {
-			to += ".exe"
-		}
-		_, err := output(ctx, []string{"GOOS=" + goos, "GOARCH=" + goarch, "CGO_ENABLED=0", "GOFLAGS=", "GOAMD64=", "GOARM64="},
-			"go", "build", "-trimpath", "-buildvcs=false", "-ldflags", flags, "-o", to, "./cmd/"+p)
-		if err != nil {
-			return err
-		}
+		args = append(args, "./cmd/"+p)
 	}
-	return nil
+	_, err := output(ctx, []string{"GOOS=" + goos, "GOARCH=" + goarch, "CGO_ENABLED=0", "GOFLAGS=", "GOAMD64=", "GOARM64="}, "go", args...)
+	return err
 }
 
 // describe has each program write its manual pages and completions.
@@ -173,8 +173,7 @@ func (r *release) platform(ctx context.Context, platform, dir string) (string, e
 		if err := a.add(filepath.Join(dir, file), file, 0o755); err != nil {
 			return "", err
 		}
-		bill, err := output(ctx, nil, "go", "tool", "-modfile=internal/tools/go.mod", "cyclonedx-gomod", "bin",
-			"-json", "-noserial", "-notimestamp", "-version", r.version, filepath.Join(dir, file))
+		bill, err := output(ctx, nil, r.biller, "bin", "-json", "-noserial", "-notimestamp", "-version", r.version, filepath.Join(dir, file))
 		if err != nil {
 			return "", err
 		}

@@ -174,6 +174,13 @@ func TestEveryEndOfAnAttemptIsTold(t *testing.T) {
 			claim(t, d, a)
 			answer(other, later, "y")
 		}, []string{"t lost", "t assigned 2 w2", "t answered", "t SUCCEEDED"}},
+		"it took too long, and comes back": {func(t *testing.T, d *Dispatcher, _ Ticket, ses *Session, a Assignment) {
+			time.Sleep(2050 * time.Millisecond) // the next attempt is not due yet
+			ses.Detach()
+			again := claim(t, d, a)
+			next(t, again) // it may stop
+			answer(again, assigned(t, again), "y")
+		}, []string{"t cancelled ATTEMPT_TIMEOUT", "t assigned 2 w", "t answered", "t SUCCEEDED"}},
 		"the balancer stops": {func(t *testing.T, d *Dispatcher, _ Ticket, ses *Session, a Assignment) {
 			d.Close()
 		}, []string{"t lost", "t CANCELLED"}},
@@ -201,12 +208,25 @@ func TestEveryEndOfAnAttemptIsTold(t *testing.T) {
 // claim attaches worker w, which still runs the assignment.
 func claim(t *testing.T, d *Dispatcher, a Assignment) *Session {
 	t.Helper()
-	ses, err := d.Attach(Registration{WorkerID: "w", Slots: 1, Functions: []string{"f"},
+	ses, err := d.Attach(Registration{WorkerID: "w", Slots: 2, Functions: []string{"f"},
 		Running: []Claim{{TaskID: a.TaskID, Attempt: a.Attempt, Token: a.Token}}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return ses
+}
+
+// A task that has cost too many workers ends before its session does.
+func TestAnOutcomeIsTheLastWord(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, n := openTraced(t, Options{Balance: balance.Options{MaxLost: 1}})
+		defer d.Close()
+		ses := attach(t, d, "w", 1, "f")
+		submit(t, d, newClient(), 1, tracedTask("t"))
+		assigned(t, ses)
+		attach(t, d, "w", 1, "f") // in its place
+		n.want(t, d, "t waits for 0s", "t assigned 1 w", "t FAILED")
+	})
 }
 
 func TestWhatWaitsAndEndsIsTold(t *testing.T) {
@@ -237,7 +257,9 @@ func TestMetadataFromTheStoreCarryTheTrace(t *testing.T) {
 		n.want(t, d, "t waits for 0s", "t assigned 1 w", "t answered", "t SUCCEEDED")
 
 		mustEnqueue(t, d, traced(durableTask("u", "long")))
-		fail(ses, assigned(t, ses), task.Failure{Reason: "BUSY", Retry: true, RetryAfter: time.Minute})
+		a = assigned(t, ses)
+		time.Sleep(5 * time.Second)
+		fail(ses, a, task.Failure{Reason: "BUSY", Retry: true, RetryAfter: time.Minute})
 		synctest.Wait()
 		d.Close()
 		time.Sleep(30 * time.Second)

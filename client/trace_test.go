@@ -36,7 +36,7 @@ func span(t *testing.T, r *tracetest.SpanRecorder) sdk.ReadOnlySpan {
 func said(s sdk.ReadOnlySpan, key string) string {
 	for _, a := range s.Attributes() {
 		if string(a.Key) == key {
-			return a.Value.Emit()
+			return a.Value.String()
 		}
 	}
 	return ""

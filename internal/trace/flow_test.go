@@ -149,7 +149,7 @@ func describe(s sdk.ReadOnlySpan) string {
 	for _, a := range s.Attributes() {
 		switch a.Key {
 		case "reparto.outcome", "reparto.worker_id", "error.type", "reparto.resumed":
-			words = append(words, a.Value.Emit())
+			words = append(words, a.Value.String())
 		}
 	}
 	for _, e := range s.Events() {

@@ -111,7 +111,13 @@ func freePort(t *testing.T) string {
 // startBalancer runs a balancer until the test ends, and returns its address.
 func startBalancer(t *testing.T, o dispatch.Options) string {
 	t.Helper()
-	s, err := server.Listen(server.Options{Address: freePort(t), Dispatch: o, DrainTimeout: time.Second})
+	return startBalancerWith(t, server.Options{Dispatch: o})
+}
+
+func startBalancerWith(t *testing.T, o server.Options) string {
+	t.Helper()
+	o.Address, o.DrainTimeout = freePort(t), time.Second
+	s, err := server.Listen(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,10 +143,10 @@ type crew struct {
 }
 
 // startCrew has a worker dial address as the command does, until the test ends.
-func startCrew(t *testing.T, address string) *crew {
+func startCrew(t *testing.T, address string, o ...grpc.DialOption) *crew {
 	t.Helper()
 	c := &crew{began: make(chan string, 100), letGo: make(chan struct{}), runs: map[string]int{}}
-	conn, err := grpc.NewClient(address, cli.DialOptions()...)
+	conn, err := grpc.NewClient(address, append(cli.DialOptions(), o...)...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -44,7 +44,7 @@ func (p *proxy) places(balancer1, balancer2 string) []string {
 			"    log /dev/log local0\n", "", "    log global\n", "",
 			"    chroot /var/lib/haproxy\n", "", "    user haproxy\n", "", "    group haproxy\n", "",
 			"/run/haproxy/admin.sock", filepath.Join(p.dir, "admin.sock"),
-			"    bind :9090", "    bind " + p.address, "    bind :9091", "    bind " + p.direct[0], "    bind :9092", "    bind " + p.direct[1],
+			" bind :9090 ", " bind " + p.address + " ", " bind :9091 ", " bind " + p.direct[0] + " ", " bind :9092 ", " bind " + p.direct[1] + " ",
 			"10.0.0.11:9090", balancer1, "10.0.0.12:9090", balancer2,
 			"inter 1s", "inter 100ms",
 		}
@@ -56,8 +56,8 @@ func (p *proxy) places(balancer1, balancer2 string) []string {
 		"worker_rlimit_nofile 40000;", "", "worker_connections 20000;", "worker_connections 500;",
 		"http {\n", "http {\n    client_body_temp_path " + p.dir + "/body;\n    proxy_temp_path " + p.dir + "/proxy;\n    fastcgi_temp_path " +
 			p.dir + "/fastcgi;\n    uwsgi_temp_path " + p.dir + "/uwsgi;\n    scgi_temp_path " + p.dir + "/scgi;\n",
-		"        listen 9090 ", "        listen " + p.address + " ", "        listen 9091 ", "        listen " + p.direct[0] + " ",
-		"        listen 9092 ", "        listen " + p.direct[1] + " ",
+		" listen 9090 ", " listen " + p.address + " ", " listen 9091 ", " listen " + p.direct[0] + " ",
+		" listen 9092 ", " listen " + p.direct[1] + " ",
 		"10.0.0.11:9090", balancer1, "10.0.0.12:9090", balancer2,
 	}
 }
@@ -80,13 +80,33 @@ func hurried(after string) map[string][]string {
 // the configuration further: pairs of old and new.
 func startProxy(t *testing.T, program, balancer1, balancer2 string, more ...string) *proxy {
 	t.Helper()
+	return startRewritten(t, program, balancer1, balancer2, func(text string) string { return text }, more...)
+}
+
+// speakTLS has a configuration speak it, as its first lines say.
+func speakTLS(text string) string {
+	var lines []string
+	for line := range strings.Lines(text) {
+		if added, ok := strings.CutPrefix(strings.TrimSpace(line), "#tls+ "); ok {
+			lines = append(lines, added+"\n")
+		} else if other, ok := strings.CutPrefix(strings.TrimSpace(line), "#tls "); ok {
+			lines[len(lines)-1] = "        " + other + "\n"
+		} else {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "")
+}
+
+func startRewritten(t *testing.T, program, balancer1, balancer2 string, rewrite func(string) string, more ...string) *proxy {
+	t.Helper()
 	p := &proxy{t: t, program: program, dir: t.TempDir(), address: freePort(t), direct: [2]string{freePort(t), freePort(t)}}
 	file := map[string]string{"haproxy": "haproxy.cfg", "nginx": "nginx.conf"}[program]
 	raw, err := os.ReadFile(filepath.Join("..", "..", "deploy", program, file))
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, change := string(raw), append(more, p.places(balancer1, balancer2)...)
+	text, change := rewrite(string(raw)), append(more, p.places(balancer1, balancer2)...)
 	for i := 0; i < len(change); i += 2 {
 		if !strings.Contains(text, change[i]) {
 			t.Fatalf("deploy/%s/%s has no %q any more: change the test with it", program, file, change[i])

@@ -93,7 +93,7 @@ func (c *caller) functions(ctx context.Context) error {
 				clean(f.GetName()), state, strconv.Itoa(int(f.GetWorkers())), strconv.Itoa(int(f.GetFreeSlots())),
 				strconv.FormatInt(f.GetQueued(), 10), strconv.FormatInt(f.GetRunning(), 10), strconv.FormatInt(f.GetScheduled(), 10),
 				lasting(f.GetOldestAge()), fmt.Sprintf("%.1f", f.GetSubmittedPerSecond()), fmt.Sprintf("%.1f", f.GetFinishedPerSecond()),
-				strconv.FormatInt(f.GetFailed(), 10),
+				strconv.FormatInt(f.GetFailed(), 10), latency(f.GetDispatchLatency()).text, latency(f.GetRunTime()).text,
 			})
 		}
 		if req.PageToken = resp.GetNextPageToken(); req.PageToken == "" {
@@ -103,7 +103,7 @@ func (c *caller) functions(ctx context.Context) error {
 	if c.asJSON() {
 		return nil
 	}
-	return c.table("FUNCTION STATE WORKERS FREE QUEUED RUNNING SCHEDULED OLDEST IN/s OUT/s FAILED", rows)
+	return c.table("FUNCTION STATE WORKERS FREE QUEUED RUNNING SCHEDULED OLDEST IN/s OUT/s FAILED DISPATCH RUN", rows)
 }
 
 // forEach is a command that does something for each of its arguments, and says

@@ -97,7 +97,7 @@ func (c *Client) seeOut(life context.Context, s *session, broke <-chan error, ca
 	}
 	if err == nil {
 		cancel()
-		<-broke
+		c.opt.log.Debug("the old connection is left", "address", c.target, "end", <-broke)
 		return
 	}
 	c.opt.log.Info("connection lost", "address", c.target, "error", err)

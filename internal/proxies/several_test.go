@@ -64,6 +64,20 @@ func submitted(t *testing.T, address string) (n int64) {
 	return n
 }
 
+// enqueue hands over one task after another.
+func (l *load) enqueue(c *client.Client) {
+	for !l.stopped.Load() {
+		ctx, cancel := context.WithTimeout(l.t.Context(), patience)
+		_, err := c.Enqueue(ctx, client.DurableTask{Function: "echo"})
+		cancel()
+		if err != nil {
+			l.t.Errorf("Enqueue: %v", err)
+			return
+		}
+		l.done.Add(1)
+	}
+}
+
 // TestOneOfTwoBalancersIsKilled: clients spread over both; when one balancer dies,
 // all of them go on.
 func TestOneOfTwoBalancersIsKilled(t *testing.T) {
@@ -78,7 +92,9 @@ func TestOneOfTwoBalancersIsKilled(t *testing.T) {
 		var loads []*load
 		for i := range 8 {
 			c := dialSDK(t, p.address, as(fmt.Sprint("127.0.0.", 10+i)))
-			loads = append(loads, startLoad(t, c, 2, true))
+			l := startLoad(t, c, 2, true)
+			l.callers.Go(func() { l.enqueue(c) })
+			loads = append(loads, l)
 		}
 		goOn := func() {
 			for _, l := range loads {

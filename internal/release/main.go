@@ -75,7 +75,7 @@ func (r *release) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(work)
+	defer func() { _ = os.RemoveAll(work) }() // what is left there is in nobody's way
 	r.extras = filepath.Join(work, "extras")
 	if err := r.describe(ctx, filepath.Join(work, "here")); err != nil {
 		return err

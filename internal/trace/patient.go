@@ -69,3 +69,31 @@ func (p *patient) wait(ctx context.Context, d time.Duration) bool {
 	}
 	return false
 }
+
+// quiet logs what the SDK complains of, each complaint once a minute at most. It may
+// be called concurrently.
+type quiet struct {
+	log *slog.Logger
+
+	mu     sync.Mutex
+	logged map[string]time.Time // at most maxComplaints
+}
+
+const maxComplaints = 100
+
+func newQuiet(log *slog.Logger) *quiet { return &quiet{log: log, logged: map[string]time.Time{}} }
+
+// Handle implements otel.ErrorHandler.
+func (q *quiet) Handle(err error) {
+	now, complaint := time.Now(), err.Error()
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if last, said := q.logged[complaint]; said && now.Sub(last) < logEvery {
+		return
+	}
+	if len(q.logged) >= maxComplaints {
+		clear(q.logged)
+	}
+	q.logged[complaint] = now
+	q.log.Warn("traces", "error", err)
+}

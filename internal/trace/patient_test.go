@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -98,6 +99,29 @@ func TestWhoLeavesTriesOnce(t *testing.T) {
 		p.leave() // twice is fine
 		if err := p.ExportSpans(t.Context(), twoSpans); err != nil || e.tries != 2 {
 			t.Errorf("%d tries in all, %v", e.tries, err)
+		}
+	})
+}
+
+// A collector that takes no single batch as it is, e.g. for one span in it, is told of
+// once a minute; another complaint at once.
+func TestTheSameComplaintIsLoggedOnceAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		q := newQuiet(slog.New(slog.NewTextHandler(&log, nil)))
+		for range 12 { // two minutes
+			q.Handle(errors.New("partial success"))
+			time.Sleep(10 * time.Second)
+		}
+		q.Handle(errors.New("another"))
+		if got := log.String(); strings.Count(got, "partial success") != 2 || strings.Count(got, "another") != 1 {
+			t.Errorf("the log says\n%s", got)
+		}
+		for i := range 10 * maxComplaints {
+			q.Handle(fmt.Errorf("number %d", i))
+		}
+		if n := len(q.logged); n > maxComplaints {
+			t.Errorf("%d complaints are remembered", n)
 		}
 	})
 }

@@ -59,8 +59,9 @@ func Open(ctx context.Context, o Options) (*Provider, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	p := &Provider{export: newPatient(exporter, o.Log)}
-	// What the SDK finds wrong with its variables it tells this one.
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { o.Log.Warn("traces", "error", err) }))
+	// What the SDK finds wrong with its variables it tells this one, and what a
+	// collector has against single spans.
+	otel.SetErrorHandler(newQuiet(o.Log))
 	attributes := []attribute.KeyValue{attribute.String("service.name", o.Service)}
 	if o.Version != "" {
 		attributes = append(attributes, attribute.String("service.version", o.Version))

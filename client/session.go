@@ -95,7 +95,7 @@ func (s *session) outcomes(outcomes []*pb.StreamOutcome, over []*call) []*call {
 		draining := e.GetReason() == "DRAINING"
 		s.progress = s.progress || !draining
 		k := c.table.get(o.GetNumber())
-		if k == nil || !k.sent || k.on != s {
+		if k == nil || !k.sent {
 			continue // its caller has gone
 		}
 		if draining && (neverRan(e) || k.task.Idempotent) {

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"google.golang.org/grpc/codes"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
@@ -33,6 +34,7 @@ type caller struct {
 
 	tasks  pb.TaskServiceClient
 	admin  pb.AdminServiceClient
+	health healthpb.HealthClient
 	out    *watched
 	stderr io.Writer
 }
@@ -58,7 +60,7 @@ func (c *caller) with(cmd *cobra.Command, do func(ctx context.Context) error) er
 		return err
 	}
 	defer func() { _ = conn.Close() }() // it was in use until here: there is nothing to fail
-	c.tasks, c.admin = pb.NewTaskServiceClient(conn), pb.NewAdminServiceClient(conn)
+	c.tasks, c.admin, c.health = pb.NewTaskServiceClient(conn), pb.NewAdminServiceClient(conn), healthpb.NewHealthClient(conn)
 	c.out, c.stderr = &watched{w: cmd.OutOrStdout()}, cmd.ErrOrStderr()
 	err = do(cmd.Context())
 	switch {

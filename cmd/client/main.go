@@ -26,6 +26,6 @@ func newCommand() *cobra.Command {
   client submit --help`,
 	}
 	c.AddCommand(newSubmit(), newEnqueue(), newWait(), newGet(), newList(), newCancel(), newRetry(), newExplain(),
-		newTop(), newWorkers(), newFunctions(), newPause(), newResume(), newDrain(), newLegacy(), newDoctor(), newToken())
+		newHealth(), newTop(), newWorkers(), newFunctions(), newPause(), newResume(), newDrain(), newLegacy(), newDoctor(), newToken())
 	return c
 }

@@ -31,7 +31,7 @@ func ask[Q, A any](ctx context.Context, c *Client, id string, call unary[Q, A], 
 		return nil, c.errClosed(id)
 	}
 	wait := backoff.ExponentialBackOff{InitialInterval: 20 * time.Millisecond, Multiplier: 2, RandomizationFactor: 0.5, MaxInterval: time.Second}
-	limit := longPoll + c.opt.connectTimeout
+	limit, steady := longPoll+c.opt.connectTimeout, time.Second
 	for since := time.Now(); ; {
 		began := time.Now()
 		limited, cancel := context.WithTimeout(ctx, limit)
@@ -66,8 +66,10 @@ func ask[Q, A any](ctx context.Context, c *Client, id string, call unary[Q, A], 
 		if e.Code != codes.Unavailable || e.Reason != "" && e.Reason != "DRAINING" {
 			return nil, e
 		}
-		if to.Addr != nil && time.Since(began) > time.Second {
-			since = time.Now() // it had a connection: this break is a new one
+		if to.Addr != nil && time.Since(began) > steady {
+			// It had a connection: this break is a new one. A proxy that takes its time
+			// to say that there is nobody looks the same, but not for ever.
+			since, steady = time.Now(), 2*steady
 		}
 		if time.Since(since) >= c.opt.connectTimeout {
 			return nil, c.errNoConnection(id, err)

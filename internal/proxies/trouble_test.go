@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"reparto/client"
 	"reparto/internal/dispatch"
@@ -145,5 +146,22 @@ func TestKilledInMidTask(t *testing.T) {
 			t.Errorf("Enqueue while the proxy was away: %v", err)
 		}
 		mustEcho(t, dialSDK(t, p.address), "of one who comes later")
+	})
+}
+
+// TestNobodyBehindTheProxy: who has work to be done is told so in time.
+func TestNobodyBehindTheProxy(t *testing.T) {
+	each(t, func(t *testing.T, program string) {
+		p := startProxy(t, program, nobody, nobody)
+		c := dialSDK(t, p.address, client.WithConnectTimeout(time.Second))
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		_, submitted := c.Submit(ctx, client.Task{Function: "echo"})
+		_, enqueued := c.Enqueue(ctx, client.DurableTask{Function: "echo"})
+		for _, err := range []error{submitted, enqueued} {
+			if e, ok := errors.AsType[*client.Error](err); !ok || e.Reason != "NO_CONNECTION" {
+				t.Errorf("got %v", err)
+			}
+		}
 	})
 }

@@ -17,6 +17,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"google.golang.org/grpc"
+	channelzpb "google.golang.org/grpc/channelz/grpc_channelz_v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
@@ -24,6 +25,7 @@ import (
 	pb "reparto/gen/reparto/v1"
 	"reparto/internal/balance"
 	"reparto/internal/dispatch"
+	"reparto/internal/rpc"
 	"reparto/internal/store/memory"
 	"reparto/internal/task"
 	"reparto/worker"
@@ -297,5 +299,17 @@ func TestProfilesOnRequest(t *testing.T) {
 	w := watch(t, Options{HTTP: HTTP{Pprof: true}})
 	if code, _, body := w.get("/debug/pprof/goroutine?debug=1", ""); code != http.StatusOK || !strings.Contains(string(body), "goroutine profile") {
 		t.Errorf("%d: %.100s", code, body)
+	}
+}
+
+// TestChannelzOnRequest: tools that know grpc.channelz.v1 find it, when it is asked
+// for.
+func TestChannelzOnRequest(t *testing.T) {
+	for _, served := range []bool{true, false} {
+		w := watch(t, Options{RPC: rpc.Options{Channelz: served}})
+		resp, err := channelzpb.NewChannelzClient(w.conn).GetServers(t.Context(), &channelzpb.GetServersRequest{})
+		if served && (err != nil || len(resp.GetServer()) == 0) || !served && status.Code(err) != codes.Unimplemented {
+			t.Errorf("served %v: %v, %v", served, resp, err)
+		}
 	}
 }

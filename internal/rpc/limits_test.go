@@ -47,7 +47,7 @@ func TestLimitsThatChange(t *testing.T) {
 // A rate that has not recovered is remembered, however many others come: else who is
 // over it had only to call from elsewhere meanwhile.
 func TestARateIsNotForgottenBeforeItHasRecovered(t *testing.T) {
-	q := newQuotas(Limits{}, Limits{TasksPerSecond: 0.001, Burst: 1})
+	q := newQuotas(false, Limits{}, Limits{TasksPerSecond: 0.001, Burst: 1})
 	call := func(n int) *callQuotas {
 		t.Helper()
 		ctx := peer.NewContext(t.Context(), &peer.Peer{Addr: &net.TCPAddr{IP: net.IPv4(10, byte(n>>16), byte(n>>8), byte(n)), Port: 1}})

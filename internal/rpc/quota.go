@@ -24,7 +24,8 @@ type Limits = auth.Limits
 
 // quotas keep principals and addresses within their limits.
 type quotas struct {
-	limits atomic.Pointer[usualLimits]
+	principals bool // callers have principals
+	limits     atomic.Pointer[usualLimits]
 
 	mu       sync.Mutex
 	by       map[quotaKey]*quota
@@ -33,7 +34,10 @@ type quotas struct {
 
 // usualLimits hold where nobody has limits of his own. They are replaced, and not
 // changed.
-type usualLimits struct{ principal, address Limits }
+type usualLimits struct {
+	principal, address Limits
+	none               bool // nobody is told apart, and addresses have no limits
+}
 
 // quotaKey is whose quota it is: one of the two is set.
 type quotaKey struct {
@@ -60,10 +64,14 @@ type quota struct {
 	rate    *rate.Limiter  // nil without a limit
 }
 
-func newQuotas(principal, address Limits) *quotas {
-	q := &quotas{by: map[quotaKey]*quota{}, forgetAt: manyQuotas}
-	q.limits.Store(&usualLimits{principal, address})
+func newQuotas(principals bool, principal, address Limits) *quotas {
+	q := &quotas{principals: principals, by: map[quotaKey]*quota{}, forgetAt: manyQuotas}
+	q.set(principal, address)
 	return q
+}
+
+func (q *quotas) set(principal, address Limits) {
+	q.limits.Store(&usualLimits{principal, address, !q.principals && address == (Limits{})})
 }
 
 // limitsOf are a principal's own limits, and the usual ones where it has none.
@@ -306,7 +314,7 @@ func overLimit(key quotaKey, reason, what string, most int) error {
 
 // unary and stream are the quotas' interceptors; they come after the guard's.
 func (q *quotas) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-	if openToAll(info.FullMethod) {
+	if q.limits.Load().none || openToAll(info.FullMethod) {
 		return handler(ctx, req)
 	}
 	held, err := q.enter(ctx, false)

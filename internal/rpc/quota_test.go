@@ -310,7 +310,7 @@ func TestConnectionsOfAnAddress(t *testing.T) {
 
 // Who is gone costs nothing: quotas are forgotten when they have recovered.
 func TestQuotasAreForgotten(t *testing.T) {
-	q := newQuotas(Limits{Streams: 1}, Limits{})
+	q := newQuotas(true, Limits{Streams: 1}, Limits{})
 	ctx := context.WithValue(t.Context(), callerKey{}, testCaller("p"))
 	ctx = peer.NewContext(ctx, &peer.Peer{Addr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1}})
 	held, err := q.enter(ctx, true)

@@ -146,20 +146,27 @@ func (s *Server) StoreHealth(ok bool) {
 }
 
 // admission are the interceptors that decide who comes in, and how much of it.
-func (s *Server) admission(l limits) (a admission) {
-	s.quotas = newQuotas(usual(s.opt.PrincipalLimits, l), s.opt.AddressLimits)
-	a.unary, a.stream = append(a.unary, s.refused.unary), append(a.stream, s.refused.stream)
-	if s.opt.Auth != nil {
-		g := &guard{who: s.opt.Auth, local: s.opt.LocalPrincipal, recheck: recheck, lasting: map[*caller]struct{}{}}
-		unary, stream := g.interceptors(&s.events)
-		a.unary, a.stream = append(a.unary, unary...), append(a.stream, stream...)
-		var ctx context.Context
-		ctx, s.unwatch = context.WithCancel(context.Background()) // a Server's own life, to Close
-		s.limitOwners()
-		s.events.streams.Go(func() { g.run(ctx, s.limitOwners) })
+func (s *Server) admission(l limits) admission {
+	s.quotas = newQuotas(s.opt.Auth != nil, usual(s.opt.PrincipalLimits, l), s.opt.AddressLimits)
+	if s.opt.Auth == nil { // two in one: each costs every call
+		return admission{
+			unary: []grpc.UnaryServerInterceptor{func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+				resp, err := s.quotas.unary(ctx, req, info, handler)
+				return resp, s.refused.call(ctx, err)
+			}},
+			stream: []grpc.StreamServerInterceptor{s.refused.stream, s.quotas.stream},
+		}
 	}
-	a.unary, a.stream = append(a.unary, s.quotas.unary), append(a.stream, s.quotas.stream)
-	return a
+	g := &guard{who: s.opt.Auth, local: s.opt.LocalPrincipal, recheck: recheck, lasting: map[*caller]struct{}{}}
+	unary, stream := g.interceptors(&s.events)
+	var ctx context.Context
+	ctx, s.unwatch = context.WithCancel(context.Background()) // a Server's own life, to Close
+	s.limitOwners()
+	s.events.streams.Go(func() { g.run(ctx, s.limitOwners) })
+	return admission{
+		unary:  append(append([]grpc.UnaryServerInterceptor{s.refused.unary}, unary...), s.quotas.unary),
+		stream: append(append([]grpc.StreamServerInterceptor{s.refused.stream}, stream...), s.quotas.stream),
+	}
 }
 
 // usual fills in what a principal may have without an outcome: half of what there
@@ -180,7 +187,7 @@ func usual(l Limits, all limits) Limits {
 // stays what it was. It may be called at any time, and does not block.
 func (s *Server) SetLimits(principal, address Limits) {
 	address.Connections = s.opt.AddressLimits.Connections
-	s.quotas.limits.Store(&usualLimits{usual(principal, limits{s.inside.Options()}), address})
+	s.quotas.set(usual(principal, limits{s.inside.Options()}), address)
 	if s.opt.Auth != nil {
 		s.limitOwners()
 	}

@@ -72,23 +72,34 @@ func TestMeasures(t *testing.T) {
 	s := New(Options{MaxMeasured: 3})
 	now := time.Unix(1_000_000_000, 0)
 	rng := rand.New(rand.NewPCG(3, 4))
-	ses := s.Join(now, Registration{WorkerID: "w", SessionID: "s", Functions: []string{"a", "b", "c", "d", "e", "f"}, Slots: 2})
-	before, submitted, answered := map[string]Totals{}, int64(0), uint64(0)
-	for range 3000 {
-		now = now.Add(time.Duration(rng.IntN(50)) * time.Millisecond)
-		name := string(rune('a' + rng.IntN(6)))
-		if rng.IntN(4) == 0 { // nobody offers it, so it is forgotten when it is over
-			name = "x" + name
+	var ses *Session
+	join := func() { // a worker for two functions; those of the one before are forgotten when nothing is left of them
+		if ses != nil {
+			s.Leave(now, ses)
 		}
+		first := 'a' + rune(rng.IntN(5))
+		ses = s.Join(now, Registration{WorkerID: "w", SessionID: "s", Functions: []string{string(first), string(first + 1)}, Slots: 2})
+	}
+	before, submitted, answered := map[string]Totals{}, int64(0), uint64(0)
+	for step := range 5000 {
+		now = now.Add(time.Duration(rng.IntN(50)) * time.Millisecond)
+		if step%50 == 0 {
+			join()
+		}
+		name := string('a' + rune(rng.IntN(6)))
 		k := newTask(fmt.Sprint("t", submitted), 1)
-		k.Function, k.Deadline = name, now.Add(time.Hour)
+		k.Function, k.Deadline = name, now.Add(time.Second)
 		ref, err := s.Submit(now, k)
 		if err != nil {
 			t.Fatal(err)
 		}
 		submitted++
 		for _, e := range slices.Clone(s.Take()) {
-			if e.Kind == Assign && rng.IntN(5) > 0 {
+			if e.Kind != Assign {
+				continue
+			}
+			// What nobody waits for any more is not measured.
+			if a := s.held(ses, e.Token); a != nil && a.entry != nil && a.entry.current == a && rng.IntN(5) > 0 {
 				s.Result(now.Add(time.Millisecond), ses, &Result{Token: e.Token})
 				answered++
 			}
@@ -96,22 +107,26 @@ func TestMeasures(t *testing.T) {
 		if rng.IntN(2) == 0 {
 			s.Abandon(now, ref, "x")
 		}
+		s.Tick(now)
 		list := s.Measures(now)
 		if len(list) > 4 || list[len(list)-1].Function != "" {
 			t.Fatalf("%d measures, the last is %q", len(list), list[len(list)-1].Function)
 		}
-		all, ran, now := Totals{}, uint64(0), map[string]Totals{}
-		queued := 0
+		all, ran, these, queued := Totals{}, uint64(0), map[string]Totals{}, 0
 		for _, m := range list {
-			if was := before[m.Function]; m.Totals.Submitted < was.Submitted || m.Totals.Cancelled < was.Cancelled || m.Totals.Succeeded < was.Succeeded || m.Queued < 0 || m.Running < 0 {
+			was, known := before[m.Function]
+			if more := m.Totals.Submitted - was.Submitted; known && m.Function == name && more != 1 || known && m.Function != "" && m.Function != name && more != 0 {
+				t.Fatalf("%q went from %+v to %+v when %q was submitted", m.Function, was, m.Totals, name)
+			}
+			if m.Totals.Submitted < was.Submitted || m.Totals.Cancelled < was.Cancelled || m.Totals.Succeeded < was.Succeeded || m.Queued < 0 || m.Running < 0 {
 				t.Fatalf("%q went back from %+v to %+v", m.Function, was, m)
 			}
-			all, now[m.Function] = all.plus(m.Totals, 1), m.Totals
+			all, these[m.Function] = all.plus(m.Totals, 1), m.Totals
 			ran, queued = ran+sum(m.Run), queued+m.Queued
 		}
 		if all.Submitted != submitted || ran != answered || queued != s.Counts().Queued {
 			t.Fatalf("%+v in all, %d answered, %d queued; want %d, %d, %d", all, ran, queued, submitted, answered, s.Counts().Queued)
 		}
-		before = now
+		before = these
 	}
 }

@@ -68,7 +68,7 @@ func newSettings() (*cobra.Command, *settings) {
 	o := &settings{}
 	o.addFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if err := o.check(); err != nil {
+		if err := o.check(cmd.Flags()); err != nil {
 			return cli.Exit(cli.Usage, err)
 		}
 		o.Log = o.log.Logger(cmd.OutOrStdout(), cmd.ErrOrStderr(), classic.Options{Role: classic.LoadBalancer})
@@ -99,7 +99,13 @@ func newSettings() (*cobra.Command, *settings) {
 	return cmd, o
 }
 
-func (o *settings) check() error { return o.Legacy.CheckFlags() }
+// check says what is wrong in the words of the command line.
+func (o *settings) check(flags *pflag.FlagSet) error {
+	if err := cli.CheckNoneNegative(flags); err != nil {
+		return err
+	}
+	return o.Legacy.CheckFlags()
+}
 
 // serve runs s until the command is to end, and looks after the TLS files and the
 // configuration meanwhile.
@@ -107,7 +113,7 @@ func (o *settings) serve(cmd *cobra.Command, s *server.Server) error {
 	r := cli.Reloader{Running: cmd, Reloadable: reloadable, Log: o.Log, Fresh: func() (*cobra.Command, func() error) {
 		c, fresh := newSettings()
 		return c, func() error {
-			err := fresh.check()
+			err := fresh.check(c.Flags())
 			if err == nil {
 				err = s.Reload(fresh.Options)
 			}

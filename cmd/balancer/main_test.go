@@ -39,3 +39,17 @@ func TestWhatIsReloadableIsAFlag(t *testing.T) {
 		}
 	}
 }
+
+// TestNothingNegativeIsTaken: no key of numbers may be below 0, and the error names
+// the key and the value.
+func TestNothingNegativeIsTaken(t *testing.T) {
+	for key, value := range map[string]string{
+		"principal-tasks": "-1", "address-rate": "-3", "max-queued-tasks": "-5", "max-in-flight": "-1", "backoff": "-1s", "legacy-max-peers": "-2",
+	} {
+		var errs bytes.Buffer
+		code := run(context.Background(), []string{"--" + key, value}, strings.NewReader(""), &errs, &errs)
+		if want := "--" + key + " is " + value + "; give 0 or more"; code != cli.Usage || !strings.Contains(errs.String(), want) {
+			t.Errorf("exit %d, %q; want %q", code, errs.String(), want)
+		}
+	}
+}

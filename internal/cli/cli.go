@@ -21,6 +21,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -163,4 +164,18 @@ func codeOf(err error) int {
 // such as a pipe into head. It is a reason to end, not to complain.
 func IsClosedOutput(err error) bool {
 	return errors.Is(err, syscall.EPIPE) || errors.Is(err, io.ErrClosedPipe) || errors.Is(err, os.ErrClosed)
+}
+
+// CheckNoneNegative refuses a number or a duration below 0, for commands to which it
+// would mean nothing.
+func CheckNoneNegative(flags *pflag.FlagSet) (err error) {
+	flags.VisitAll(func(f *pflag.Flag) {
+		switch f.Value.Type() {
+		case "int", "int64", "float64", "duration":
+			if v := f.Value.String(); err == nil && strings.HasPrefix(v, "-") {
+				err = fmt.Errorf("--%s is %s; give 0 or more", f.Name, v)
+			}
+		}
+	})
+	return err
 }

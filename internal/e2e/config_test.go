@@ -55,6 +55,10 @@ func TestLimitsChangeWhileItRuns(t *testing.T) {
 	b.waitLine(`nothing has changed.*balancer.yaml:4: max-function-queued-tasks: .*many`)
 	queued(3)
 
+	write("1\naddress-tasks: -1")
+	b.signal(syscall.SIGHUP)
+	b.waitLine(`nothing has changed.*--address-tasks is -1; give 0 or more`)
+
 	write("1\nheartbeat: 5s")
 	b.signal(syscall.SIGHUP)
 	b.waitLine(`needs a restart" key=heartbeat running=10s configured=5s`)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	tea "charm.land/bubbletea/v2"
@@ -158,15 +159,18 @@ func TestTopAsksBeforeItDoes(t *testing.T) {
 
 // TestTopKeepsTheLastViewOfABalancerThatIsGone, and goes on when it is back.
 func TestTopKeepsTheLastViewOfABalancerThatIsGone(t *testing.T) {
-	s := newScreen(t)
-	gone := looked{err: status.Error(codes.Unavailable, "connection refused")}
-	s.send(gone)
-	s.shows("here:1 does not answer", "connection refused")
-	s.send(looked{picture: scene(1, time.Now().Add(-3*time.Second))})
-	s.send(gone)
-	s.shows("alpha", "does not answer", "what is shown is 3s old")
-	s.send(looked{picture: scene(2, time.Now())})
-	s.hides("does not answer")
+	synctest.Test(t, func(t *testing.T) {
+		s := newScreen(t)
+		gone := looked{err: status.Error(codes.Unavailable, "connection refused")}
+		s.send(gone)
+		s.shows("here:1 does not answer", "connection refused")
+		s.send(looked{picture: scene(1, time.Now())})
+		time.Sleep(3 * time.Second)
+		s.send(gone)
+		s.shows("alpha", "does not answer", "what is shown is 3s old")
+		s.send(looked{picture: scene(2, time.Now())})
+		s.hides("does not answer")
+	})
 }
 
 func TestTopInSmallWindows(t *testing.T) {

@@ -241,13 +241,19 @@ func (s *State) checkSession(ses *Session) error {
 }
 
 func (s *State) checkTimers() error {
-	for i, t := range s.timers {
-		if t.entry.timer != i+1 {
+	heap, empty := s.timers.heap, 0
+	for i, t := range heap {
+		if t.entry == nil {
+			empty++
+		} else if t.entry.timer != i+1 {
 			return fmt.Errorf("timer %d does not know its place", i)
 		}
-		if i > 0 && t.wake.Before(s.timers[(i-1)/2].wake) {
+		if i > 0 && t.wake.Before(heap[(i-1)/2].wake) {
 			return fmt.Errorf("timer %d is sooner than its parent", i)
 		}
+	}
+	if empty != s.timers.empty || empty > 0 && empty > len(heap)/2 {
+		return fmt.Errorf("%d of %d timers are empty, and %d are said to be", empty, len(heap), s.timers.empty)
 	}
 	return nil
 }

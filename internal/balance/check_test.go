@@ -61,8 +61,8 @@ func TestCheckSeesWhatIsBroken(t *testing.T) {
 			s.running, s.queued, a.entry.fn.running = 0, 3, 0
 		},
 		"nobody wants it and nobody was told":     func(s *State) { s.byWorker["full"].held[0].entry = nil },
-		"a timer is sooner than its parent":       func(s *State) { s.timers[0].wake = s.timers[0].wake.AddDate(1, 0, 0) },
-		"a timer's entry does not know its place": func(s *State) { s.timers[0].entry.timer++ },
+		"a timer is sooner than its parent":       func(s *State) { s.timers.heap[0].wake = s.timers.heap[0].wake.AddDate(1, 0, 0) },
+		"a timer's entry does not know its place": func(s *State) { s.timers.heap[0].entry.timer++ },
 		"a move that the words do not allow":      func(s *State) { s.become(s.find("own"), task.Queued) },
 	} {
 		s := New(Options{})

@@ -356,8 +356,8 @@ func (x *schedule) windDown() {
 		}
 	}
 	s := x.s
-	if n := len(s.byID) + len(s.functions) + len(s.timers) + len(s.byWorker) + s.kept.len + s.kept.bytes; n > 0 || s.Counts() != (Counts{}) {
-		x.b.wrong("tables are left: %+v, %d ids, %d functions, %d timers, %d kept", s.Counts(), len(s.byID), len(s.functions), len(s.timers), s.kept.len)
+	if n := len(s.byID) + len(s.functions) + s.timers.len() + len(s.byWorker) + s.kept.len + s.kept.bytes; n > 0 || s.Counts() != (Counts{}) {
+		x.b.wrong("tables are left: %+v, %d ids, %d functions, %d timers, %d kept", s.Counts(), len(s.byID), len(s.functions), s.timers.len(), s.kept.len)
 	}
 	if used := len(s.assignments) - len(s.unusedSlots); used != 0 {
 		x.b.wrong("%d assignments were never released", used)

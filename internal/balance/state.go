@@ -325,13 +325,10 @@ func (s *State) forget(f *function) {
 	}
 }
 
-// NextDeadline tells when Tick wants to be called next; false when there is
-// nothing to wait for.
+// NextDeadline tells by when Tick wants to be called next; false when there is
+// nothing to wait for. It may turn out then that there is nothing to do.
 func (s *State) NextDeadline() (time.Time, bool) {
-	var wake time.Time
-	if len(s.timers) > 0 {
-		wake = s.timers[0].wake
-	}
+	wake, _ := s.timers.next()
 	if k := s.kept.head; k != nil && (wake.IsZero() || k.keptUntil().Before(wake)) {
 		wake = k.keptUntil()
 	}
@@ -341,8 +338,7 @@ func (s *State) NextDeadline() (time.Time, bool) {
 // Tick lets time pass: tasks expire, attempts run out of time, retries become
 // due, kept outcomes are forgotten.
 func (s *State) Tick(now time.Time) {
-	for len(s.timers) > 0 && !s.timers[0].wake.After(now) {
-		e := s.timers[0].entry
+	for e := s.timers.due(now); e != nil; e = s.timers.due(now) {
 		switch {
 		case !e.task.Deadline.After(now):
 			s.finish(now, e, task.Outcome{State: task.Expired, Attempt: e.attempt}, task.CancelDeadline)
@@ -368,7 +364,7 @@ func (s *State) setTimer(e *entry) {
 			wake = end
 		}
 	}
-	if e.timer == 0 || !s.timers[e.timer-1].wake.Equal(wake) {
+	if !s.timers.at(e).Equal(wake) {
 		s.timers.set(e, wake)
 	}
 }

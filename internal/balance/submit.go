@@ -238,7 +238,7 @@ func (s *State) free(e *entry) {
 		// It is the last one, and nothing shrinks by itself. Old Refs stay no good:
 		// generations go on.
 		s.byID = map[string]*entry{}
-		s.entries, s.unused, s.timers = nil, nil, nil
+		s.entries, s.unused, s.timers = nil, nil, timers{}
 	} else {
 		s.entries[e.ref.Index] = nil
 		s.unused = append(s.unused, e.ref.Index)

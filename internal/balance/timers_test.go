@@ -44,13 +44,20 @@ func FuzzTimers(f *testing.F) {
 		}
 		slices.SortFunc(order, time.Time.Compare)
 		for i, want := range order {
-			if !h[0].wake.Equal(want) {
-				t.Fatalf("timer %d is at %v, want %v", i, h[0].wake.Sub(start), want.Sub(start))
+			if soonest, ok := h.next(); !ok || soonest.After(want) {
+				t.Fatalf("timer %d is at %v; none is said to be before %v", i, want.Sub(start), soonest.Sub(start))
 			}
-			h.remove(h[0].entry)
+			if e := h.due(want.Add(-1)); e != nil {
+				t.Fatalf("timer %d is due at %v, before its %v", i, wakes[e].Sub(start), want.Sub(start))
+			}
+			e := h.due(want)
+			if e == nil || !h.at(e).Equal(want) || !wakes[e].Equal(want) {
+				t.Fatalf("timer %d is not due at its %v", i, want.Sub(start))
+			}
+			h.remove(e)
 		}
-		if len(h) != 0 {
-			t.Fatalf("%d timers are left", len(h))
+		if n := len(h.heap) + h.len(); n != 0 {
+			t.Fatalf("%d timers are left", n)
 		}
 	})
 }
@@ -59,18 +66,21 @@ func FuzzTimers(f *testing.F) {
 // entry knows its place.
 func checkTimersAre(t *testing.T, h timers, wakes map[*entry]time.Time) {
 	t.Helper()
-	if len(h) != len(wakes) {
-		t.Fatalf("%d timers, want %d", len(h), len(wakes))
+	if h.len() != len(wakes) || h.empty > len(h.heap)/2 {
+		t.Fatalf("%d timers, want %d; %d places are empty", h.len(), len(wakes), h.empty)
 	}
-	for i, timer := range h {
+	for i, timer := range h.heap {
+		if timer.wake.Before(h.heap[0].wake) {
+			t.Fatalf("timer %d is sooner than the first", i)
+		}
+		if timer.entry == nil {
+			continue
+		}
 		if timer.entry.timer != i+1 {
 			t.Fatalf("the entry at %d believes to be at %d", i, timer.entry.timer-1)
 		}
 		if want, ok := wakes[timer.entry]; !ok || !timer.wake.Equal(want) {
 			t.Fatalf("timer %d is at %v, want %v", i, timer.wake.Sub(start), want.Sub(start))
-		}
-		if timer.wake.Before(h[0].wake) {
-			t.Fatalf("timer %d is sooner than the first", i)
 		}
 	}
 }

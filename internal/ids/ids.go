@@ -1,11 +1,13 @@
 // Package ids makes the ids of tasks, workers and sessions: UUIDs of version 7
 // (RFC 9562), which sort by the time at which they were made. Each task has one,
-// so it is made by hand, in a third of the time that the usual library takes.
+// so it is made by hand, in a fraction of the time that the usual library takes.
 package ids
 
 import (
 	"crypto/rand"
+	"encoding/binary"
 	random "math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 )
@@ -17,7 +19,14 @@ type Source struct {
 	mu     sync.Mutex
 	chance *random.ChaCha8
 	last   uint64 // 48 bits of milliseconds, 12 of their fraction
+	texts  strings.Builder
 }
+
+const (
+	length = 36
+	// together is how many ids share an allocation: one that is kept keeps them all.
+	together = 16
+)
 
 // New returns an id that is made now, 36 characters long.
 func (s *Source) New() string { return s.At(time.Now()) }
@@ -27,6 +36,7 @@ func (s *Source) At(t time.Time) string {
 	now := uint64(t.UnixNano())
 	stamp := now/1e6<<12 | now%1e6>>8 // the fraction in steps of 256 ns (RFC 9562, 6.2, method 3)
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.chance == nil {
 		var seed [32]byte
 		rand.Read(seed[:]) // never fails
@@ -34,36 +44,38 @@ func (s *Source) At(t time.Time) string {
 	}
 	stamp = max(stamp, s.last+1)
 	s.last = stamp
-	tail := s.chance.Uint64()
-	s.mu.Unlock()
 	const version, variant = 7 << 12, 1 << 63
-	return text(stamp>>12<<16|version|stamp&0xfff, variant|tail>>2)
+	id := text(stamp>>12<<16|version|stamp&0xfff, variant|s.chance.Uint64()>>2)
+	if s.texts.Cap()-s.texts.Len() < length {
+		s.texts = strings.Builder{}
+		s.texts.Grow(together * length)
+	}
+	from := s.texts.Len()
+	s.texts.Write(id[:])
+	return s.texts.String()[from:]
 }
 
-// pairs are the two digits of each byte.
-const pairs = "" +
-	"000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f" +
-	"202122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e3f" +
-	"404142434445464748494a4b4c4d4e4f505152535455565758595a5b5c5d5e5f" +
-	"606162636465666768696a6b6c6d6e6f707172737475767778797a7b7c7d7e7f" +
-	"808182838485868788898a8b8c8d8e8f909192939495969798999a9b9c9d9e9f" +
-	"a0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b7b8b9babbbcbdbebf" +
-	"c0c1c2c3c4c5c6c7c8c9cacbcccdcecfd0d1d2d3d4d5d6d7d8d9dadbdcdddedf" +
-	"e0e1e2e3e4e5e6e7e8e9eaebecedeeeff0f1f2f3f4f5f6f7f8f9fafbfcfdfeff"
+// text writes 128 bits in groups of 8-4-4-4-12 digits (RFC 9562, 4).
+func text(high, low uint64) (b [length]byte) {
+	b[8], b[13], b[18], b[23] = '-', '-', '-', '-'
+	binary.BigEndian.PutUint64(b[0:], digits(high>>32))
+	middle := digits(high & 0xffffffff)
+	binary.BigEndian.PutUint32(b[9:], uint32(middle>>32))
+	binary.BigEndian.PutUint32(b[14:], uint32(middle))
+	middle = digits(low >> 32)
+	binary.BigEndian.PutUint32(b[19:], uint32(middle>>32))
+	binary.BigEndian.PutUint32(b[24:], uint32(middle))
+	binary.BigEndian.PutUint64(b[28:], digits(low&0xffffffff))
+	return b
+}
 
-// places are where the bytes of an id stand in its text, in groups of 8-4-4-4-12
-// digits (RFC 9562, 4).
-var places = [16]uint8{0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34}
-
-func text(high, low uint64) string {
-	b := [36]byte{8: '-', 13: '-', 18: '-', 23: '-'}
-	for i, at := range places {
-		n := high
-		if i >= 8 {
-			n = low
-		}
-		pair := 2 * int(uint8(n>>(8*(7-i%8))))
-		b[at], b[at+1] = pairs[pair], pairs[pair+1]
-	}
-	return string(b[:])
+// digits are the eight hexadecimal digits of 32 bits, all made at once: a byte for
+// each.
+func digits(x uint64) uint64 {
+	x = (x | x<<16) & 0x0000ffff0000ffff
+	x = (x | x<<8) & 0x00ff00ff00ff00ff
+	x = (x | x<<4) & 0x0f0f0f0f0f0f0f0f
+	const ones = 0x0101010101010101
+	letters := (x + 6*ones) >> 4 & ones // 1 where it is over 9
+	return x + '0'*ones + letters*('a'-'0'-10)
 }

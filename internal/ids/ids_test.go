@@ -29,8 +29,8 @@ func TestAnIDIsAUUIDOfVersion7(t *testing.T) {
 func TestTextIsTheLibrarys(t *testing.T) {
 	const high, low = 0x0123456789abcdef, 0xfedcba9876543210
 	want := uuid.UUID{0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef, 0xfe, 0xdc, 0xba, 0x98, 0x76, 0x54, 0x32, 0x10}.String()
-	if got := text(high, low); got != want {
-		t.Errorf("%s, want %s", got, want)
+	if got := text(high, low); string(got[:]) != want {
+		t.Errorf("%s, want %s", got[:], want)
 	}
 }
 

@@ -2,44 +2,101 @@ package rpc
 
 import "reparto/internal/dispatch"
 
-// flights are the tasks of a stream that have no outcome yet. Each has a place,
-// which is what the dispatcher knows it by, so that an outcome needs no search.
+// flights are the tasks of a stream that have no outcome yet, by the numbers that
+// the client gave them.
+//
+// Clients mostly count, or use a few numbers again and again. So a number's place in
+// the table is its lower bits, and what finds its place taken is in a map: with such
+// numbers a task costs no hashing. The table is at most half full.
 type flights struct {
-	places map[uint64]uint32 // by the client's numbers
-	list   []flight          // by place
-	unused []uint32
+	table  []flight // as many as a power of two
+	others map[uint64]*flight
+	count  int
 }
 
+// flight is one task.
 type flight struct {
 	number uint64
 	ticket dispatch.Ticket
+	size   int  // of its payload
 	text   bool // the client gave text, and wants it back
 	waits  bool // its place is taken
-	size   int  // of its payload
 }
 
-func (f *flights) count() int { return len(f.places) }
+// A table has fewest places at first, and is made anew when it is empty and has more
+// than mostIdle: so that a peak is not remembered for ever.
+const (
+	fewest   = 64
+	mostIdle = 4096
+)
 
-func (f *flights) at(place uint32) *flight { return &f.list[place] }
+// place is where a task with the number would be.
+func (f *flights) place(number uint64) *flight { return &f.table[number&uint64(len(f.table)-1)] }
 
-// depart gives a task a place.
-func (f *flights) depart(number uint64, text bool, size int) uint32 {
-	var place uint32
-	if n := len(f.unused); n > 0 {
-		place = f.unused[n-1]
-		f.unused = f.unused[:n-1]
-	} else {
-		place = uint32(len(f.list))
-		f.list = append(f.list, flight{})
+// find returns the task that bears a number, or nil. It is good until the next task
+// departs or arrives.
+func (f *flights) find(number uint64) *flight {
+	if f.count == 0 {
+		return nil
 	}
-	f.list[place] = flight{number: number, text: text, waits: true, size: size}
-	f.places[number] = place
-	return place
+	if p := f.place(number); p.waits && p.number == number {
+		return p
+	}
+	return f.others[number]
 }
 
-// arrive gives the place to others.
-func (f *flights) arrive(place uint32) {
-	delete(f.places, f.list[place].number)
-	f.list[place] = flight{}
-	f.unused = append(f.unused, place)
+// depart adds a task, whose number no other bears.
+func (f *flights) depart(task flight) {
+	if f.count++; 2*f.count > len(f.table) {
+		f.grow()
+	}
+	f.put(task)
+}
+
+func (f *flights) put(task flight) {
+	task.waits = true
+	if p := f.place(task.number); !p.waits {
+		*p = task
+		return
+	}
+	if f.others == nil {
+		f.others = map[uint64]*flight{}
+	}
+	other := task
+	f.others[task.number] = &other
+}
+
+func (f *flights) grow() {
+	old := *f
+	f.table, f.others = make([]flight, max(fewest, 2*len(old.table))), nil
+	for task := range old.all {
+		f.put(*task)
+	}
+}
+
+// all yields every task.
+func (f *flights) all(yield func(*flight) bool) {
+	for i := range f.table {
+		if p := &f.table[i]; p.waits && !yield(p) {
+			return
+		}
+	}
+	for _, p := range f.others {
+		if !yield(p) {
+			return
+		}
+	}
+}
+
+// arrive takes out a task that find has found.
+func (f *flights) arrive(task *flight) {
+	f.count--
+	if task == f.place(task.number) {
+		*task = flight{}
+	} else {
+		delete(f.others, task.number)
+	}
+	if f.count == 0 && len(f.table) > mostIdle {
+		*f = flights{}
+	}
 }

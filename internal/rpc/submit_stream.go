@@ -57,7 +57,7 @@ func (a *answer) size() int {
 
 func (s *taskService) SubmitStream(stream pb.TaskService_SubmitStreamServer) error {
 	c := &clientStream{
-		s: s, stream: stream, who: callerOf(stream.Context()), quotas: quotasOf(stream.Context()), flights: flights{places: map[uint64]uint32{}},
+		s: s, stream: stream, who: callerOf(stream.Context()), quotas: quotasOf(stream.Context()),
 		ready: make(chan struct{}, 1), room: make(chan struct{}, 1), slow: make(chan struct{}, 1),
 	}
 	read, wrote := make(chan error, 1), make(chan error, 1)
@@ -119,10 +119,10 @@ func (c *clientStream) abandonAll() {
 	c.mu.Lock()
 	c.ended = true
 	bytes := 0
-	tickets := make([]dispatch.Ticket, 0, c.flights.count())
-	for _, place := range c.flights.places {
-		tickets = append(tickets, c.flights.at(place).ticket)
-		bytes += c.flights.at(place).size
+	tickets := make([]dispatch.Ticket, 0, c.flights.count)
+	for f := range c.flights.all {
+		tickets = append(tickets, f.ticket)
+		bytes += f.size
 	}
 	c.quotas.letGo(len(tickets), bytes)
 	c.mu.Unlock()
@@ -130,11 +130,11 @@ func (c *clientStream) abandonAll() {
 }
 
 // arrive says that a task has its answer. The caller holds c.mu.
-func (c *clientStream) arrive(place uint32) {
+func (c *clientStream) arrive(f *flight) {
 	if !c.ended { // else all were let go of together
-		c.quotas.letGo(1, c.flights.at(place).size)
+		c.quotas.letGo(1, f.size)
 	}
-	c.flights.arrive(place)
+	c.flights.arrive(f)
 }
 
 // read takes frames until the client closes its side (io.EOF) or breaks off.
@@ -195,7 +195,7 @@ func letGoOfTasks(frame *pb.SubmitStreamRequest) {
 func (c *clientStream) waitForRoom() error {
 	for {
 		c.mu.Lock()
-		full := c.flights.count()+len(c.out) >= c.s.opt.MaxInFlight
+		full := c.flights.count+len(c.out) >= c.s.opt.MaxInFlight
 		c.mu.Unlock()
 		if !full {
 			return nil
@@ -216,7 +216,7 @@ func (c *clientStream) submit(tasks []*pb.StreamTask, batch []dispatch.Submissio
 	c.over = refused != nil
 	c.mu.Lock()
 	for i, f := range tasks {
-		if _, used := c.flights.places[f.GetNumber()]; used {
+		if c.flights.find(f.GetNumber()) != nil {
 			c.mu.Unlock()
 			return batch, invalid("number", fmt.Sprintf("%d is borne by a task in flight; take another", f.GetNumber()))
 		}
@@ -237,7 +237,8 @@ func (c *clientStream) submit(tasks []*pb.StreamTask, batch []dispatch.Submissio
 			continue
 		}
 		t.Owner = owner
-		batch = append(batch, dispatch.Submission{Number: uint64(c.flights.depart(f.GetNumber(), f.Text != nil, len(t.Payload))), Task: t})
+		c.flights.depart(flight{number: f.GetNumber(), text: f.Text != nil, size: len(t.Payload)})
+		batch = append(batch, dispatch.Submission{Number: f.GetNumber(), Task: t})
 	}
 	c.mu.Unlock()
 	for i := range batch {
@@ -256,7 +257,7 @@ func (c *clientStream) accepted(batch []dispatch.Submission) {
 	c.mu.Lock()
 	for i := range batch {
 		b := &batch[i]
-		f := c.flights.at(uint32(b.Number))
+		f := c.flights.find(b.Number)
 		switch {
 		case b.Err != nil:
 			if b.Err != c.refusedFor {
@@ -267,11 +268,11 @@ func (c *clientStream) accepted(batch []dispatch.Submission) {
 			if full, ok := b.Err.(*dispatch.QueueFullError); ok && full.Own {
 				c.over = true
 			}
-			c.put(answer{number: f.number, id: b.Task.ID, err: c.refused})
-			c.arrive(uint32(b.Number))
+			c.put(answer{number: b.Number, id: b.Task.ID, err: c.refused})
+			c.arrive(f)
 		case c.ended:
 			late = append(late, b.Ticket)
-		case f.waits: // else it has its outcome already
+		case f != nil: // else it has its outcome already
 			f.ticket = b.Ticket
 		}
 	}
@@ -285,9 +286,9 @@ func (c *clientStream) cancel(numbers []uint64) {
 	var tickets []dispatch.Ticket
 	c.mu.Lock()
 	for _, n := range numbers {
-		if place, ok := c.flights.places[n]; ok {
-			tickets = append(tickets, c.flights.at(place).ticket)
-			c.arrive(place)
+		if f := c.flights.find(n); f != nil {
+			tickets = append(tickets, f.ticket)
+			c.arrive(f)
 			c.put(answer{number: n, err: noVerdict(&task.Outcome{State: task.Cancelled})})
 		}
 	}
@@ -299,12 +300,12 @@ func (c *clientStream) cancel(numbers []uint64) {
 func (c *clientStream) Done(number uint64, id string, o task.Outcome) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	f := c.flights.at(uint32(number))
-	if !f.waits || c.ended {
+	f := c.flights.find(number)
+	if f == nil || c.ended {
 		return
 	}
-	c.put(answer{number: f.number, id: id, o: o, text: f.text})
-	c.arrive(uint32(number))
+	c.put(answer{number: number, id: id, o: o, text: f.text})
+	c.arrive(f)
 }
 
 // put adds an answer for the writer. The caller holds c.mu.

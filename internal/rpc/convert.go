@@ -30,75 +30,72 @@ type submitFields interface {
 // limits are the bounds that the border checks on the way in.
 type limits struct{ dispatch.Options }
 
-// task turns a task from the wire into one that is valid from here on. Durations
-// are 0 when absent; text is nil when the task was given as a payload. The error
-// is a *refusal.
-func (l *limits) task(now time.Time, f submitFields, text *string, timeout, attemptTimeout time.Duration) (task.Task, error) {
-	t, err := l.content(f, text)
-	if err != nil {
-		return t, err
+// task turns a task from the wire into one that is valid from here on, which it
+// writes to an empty t. Durations are 0 when absent; text is nil when the task was
+// given as a payload. The error is a *refusal, and t then half written.
+func (l *limits) task(t *task.Task, now time.Time, f submitFields, text *string, timeout, attemptTimeout time.Duration) error {
+	if err := l.content(t, f, text); err != nil {
+		return err
 	}
 	t.FailFast = f.GetFailFast()
 	switch {
 	case timeout == 0:
 		timeout = l.DefaultTimeout
 	case timeout < task.MinTimeout || timeout > l.MaxTimeout:
-		return t, invalid("timeout", fmt.Sprintf("is %v; give %v to %v, or 0 for the default of %v", timeout, task.MinTimeout, l.MaxTimeout, l.DefaultTimeout))
+		return invalid("timeout", fmt.Sprintf("is %v; give %v to %v, or 0 for the default of %v", timeout, task.MinTimeout, l.MaxTimeout, l.DefaultTimeout))
 	}
 	t.Deadline = now.Add(timeout)
 	if attemptTimeout != 0 && (attemptTimeout < task.MinTimeout || attemptTimeout > l.MaxTimeout) {
-		return t, invalid("attempt_timeout", fmt.Sprintf("is %v; give %v to %v, or 0 for none", attemptTimeout, task.MinTimeout, l.MaxTimeout))
+		return invalid("attempt_timeout", fmt.Sprintf("is %v; give %v to %v, or 0 for none", attemptTimeout, task.MinTimeout, l.MaxTimeout))
 	}
 	t.AttemptTimeout = attemptTimeout
-	return t, nil
+	return nil
 }
 
 // content turns what every task has from the wire into a task that lacks only
 // its times. The error is a *refusal.
-func (l *limits) content(f taskFields, text *string) (task.Task, error) {
-	t := task.Task{
-		ID: f.GetTaskId(), Function: f.GetFunction(), Payload: f.GetPayload(), Metadata: f.GetMetadata(),
-		MaxAttempts: int(f.GetMaxAttempts()), Priority: int(f.GetPriority()),
-	}
+func (l *limits) content(t *task.Task, f taskFields, text *string) error {
+	t.ID, t.Function, t.Payload, t.Metadata = f.GetTaskId(), f.GetFunction(), f.GetPayload(), f.GetMetadata()
+	t.MaxAttempts, t.Priority = int(f.GetMaxAttempts()), int(f.GetPriority())
 	if err := task.CheckFunction(t.Function); err != nil {
-		return t, refuse(err)
+		return refuse(err)
 	}
 	if text != nil {
 		if len(t.Payload) > 0 {
-			return t, invalid("payload", "is given beside text; give one of them")
+			return invalid("payload", "is given beside text; give one of them")
 		}
 		t.Payload = []byte(*text)
 	}
 	if len(t.Payload) > l.MaxPayload {
 		r := invalid("payload", fmt.Sprintf("has %d bytes; at most %d are allowed", len(t.Payload), l.MaxPayload))
 		r.reason = "PAYLOAD_TOO_LARGE"
-		return t, r
+		return r
 	}
 	if len(t.Metadata) > 0 {
 		if err := task.CheckMetadata("metadata", t.Metadata); err != nil {
-			return t, refuse(err)
+			return refuse(err)
 		}
 	}
 	switch {
 	case t.MaxAttempts == 0:
 		t.MaxAttempts = l.DefaultMaxAttempts
 	case t.MaxAttempts < 0 || t.MaxAttempts > task.MaxMaxAttempts:
-		return t, invalid("max_attempts", fmt.Sprintf("is %d; give 1 to %d, or 0 for the default of %d", t.MaxAttempts, task.MaxMaxAttempts, l.DefaultMaxAttempts))
+		return invalid("max_attempts", fmt.Sprintf("is %d; give 1 to %d, or 0 for the default of %d", t.MaxAttempts, task.MaxMaxAttempts, l.DefaultMaxAttempts))
 	}
 	switch {
 	case t.Priority == 0:
 		t.Priority = task.DefaultPriority
 	case t.Priority < task.Urgent || t.Priority > task.Idle:
-		return t, invalid("priority", fmt.Sprintf("is %d; give %d (urgent) to %d (idle), or 0 for %d", t.Priority, task.Urgent, task.Idle, task.DefaultPriority))
+		return invalid("priority", fmt.Sprintf("is %d; give %d (urgent) to %d (idle), or 0 for %d", t.Priority, task.Urgent, task.Idle, task.DefaultPriority))
 	}
 	if t.ID != "" {
 		if err := task.CheckID(t.ID); err != nil {
-			return t, refuse(err)
+			return refuse(err)
 		}
 		t.OwnID = true
 		t.Fingerprint = t.Content()
 	}
-	return t, nil
+	return nil
 }
 
 // asText returns the result as text when it was asked for and can be.

@@ -33,9 +33,8 @@ type enqueuing struct {
 
 // task turns a durable task from the wire into one that is valid from here on.
 // The error is a *refusal.
-func (in *enqueuing) task(f *pb.EnqueueTask) (task.Task, error) {
-	t, err := in.limits.content(f, f.Text)
-	if err != nil {
+func (in *enqueuing) task(f *pb.EnqueueTask) (t task.Task, err error) {
+	if err := in.limits.content(&t, f, f.Text); err != nil {
 		return t, err
 	}
 	t.FreshID = t.OwnID && f.GetFreshId()

@@ -10,6 +10,7 @@ import (
 
 	pb "reparto/gen/reparto/v1"
 	"reparto/internal/dispatch"
+	"reparto/internal/task"
 )
 
 func TestMillisNeverOverflows(t *testing.T) {
@@ -26,16 +27,17 @@ func TestMillisNeverOverflows(t *testing.T) {
 func TestTaskFromTheWireIsComplete(t *testing.T) {
 	l := limits{dispatch.Options{MaxPayload: 10, DefaultTimeout: time.Minute, MaxTimeout: time.Hour, DefaultMaxAttempts: 3}}
 	now := time.Now()
-	got, err := l.task(now, &pb.StreamTask{Function: "f"}, nil, 0, 0)
+	var got, a, b task.Task
+	err := l.task(&got, now, &pb.StreamTask{Function: "f"}, nil, 0, 0)
 	if err != nil || !got.Deadline.Equal(now.Add(time.Minute)) || got.MaxAttempts != 3 || got.OwnID || got.ID != "" {
 		t.Errorf("task %+v, %v: want the defaults and no id", got, err)
 	}
-	a, _ := l.task(now, &pb.StreamTask{Function: "f", TaskId: "i", Payload: []byte("x"), MaxAttempts: 9, FailFast: true}, nil, time.Hour, time.Second)
+	_ = l.task(&a, now, &pb.StreamTask{Function: "f", TaskId: "i", Payload: []byte("x"), MaxAttempts: 9, FailFast: true}, nil, time.Hour, time.Second)
 	if !a.OwnID || a.MaxAttempts != 9 || !a.FailFast || a.AttemptTimeout != time.Second || !a.Deadline.Equal(now.Add(time.Hour)) {
 		t.Errorf("task %+v: want what was given", a)
 	}
 	text := "x"
-	b, _ := l.task(now, &pb.SubmitRequest{Function: "f", TaskId: "i"}, &text, 0, 0)
+	_ = l.task(&b, now, &pb.SubmitRequest{Function: "f", TaskId: "i"}, &text, 0, 0)
 	if a.Fingerprint != b.Fingerprint {
 		t.Error("the same content as text and as payload has two fingerprints")
 	}
@@ -45,7 +47,8 @@ func TestPriorityFromTheWire(t *testing.T) {
 	l := limits{dispatch.Options{DefaultTimeout: time.Minute, DefaultMaxAttempts: 3}}
 	for given, want := range map[int32]int{0: 3, 1: 1, 5: 5} {
 		for _, f := range []submitFields{&pb.SubmitRequest{Function: "f", Priority: given}, &pb.StreamTask{Function: "f", Priority: given}} {
-			if k, err := l.task(time.Now(), f, nil, 0, 0); err != nil || k.Priority != want {
+			var k task.Task
+			if err := l.task(&k, time.Now(), f, nil, 0, 0); err != nil || k.Priority != want {
 				t.Errorf("priority %d became %d, %v; want %d", given, k.Priority, err, want)
 			}
 		}

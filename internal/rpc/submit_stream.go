@@ -3,6 +3,7 @@ package rpc
 import (
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -215,12 +216,16 @@ func (c *clientStream) submit(tasks []*pb.StreamTask, batch []dispatch.Submissio
 	granted, refused := c.quotas.take(now, len(tasks))
 	c.over = refused != nil
 	c.mu.Lock()
+	batch = slices.Grow(batch, len(tasks))
 	for i, f := range tasks {
 		if c.flights.find(f.GetNumber()) != nil {
 			c.mu.Unlock()
 			return batch, invalid("number", fmt.Sprintf("%d is borne by a task in flight; take another", f.GetNumber()))
 		}
-		t, err := c.s.limits.task(now, f, f.Text, millis(f.GetTimeoutMs()), millis(f.GetAttemptTimeoutMs()))
+		n := len(batch)
+		batch = batch[:n+1] // an empty one: read clears them
+		t := &batch[n].Task
+		err := c.s.limits.task(t, now, f, f.Text, millis(f.GetTimeoutMs()), millis(f.GetAttemptTimeoutMs()))
 		if err == nil {
 			err = c.who.maySubmit(t.Function)
 		}
@@ -234,11 +239,12 @@ func (c *clientStream) submit(tasks []*pb.StreamTask, batch []dispatch.Submissio
 		if err != nil {
 			c.s.refused.task(c.stream.Context(), err, 1)
 			c.put(answer{number: f.GetNumber(), id: f.GetTaskId(), err: err})
+			batch[n] = dispatch.Submission{}
+			batch = batch[:n]
 			continue
 		}
-		t.Owner = owner
+		t.Owner, batch[n].Number = owner, f.GetNumber()
 		c.flights.depart(flight{number: f.GetNumber(), text: f.Text != nil, size: len(t.Payload)})
-		batch = append(batch, dispatch.Submission{Number: f.GetNumber(), Task: t})
 	}
 	c.mu.Unlock()
 	for i := range batch {

@@ -27,7 +27,7 @@ func (c *clientStream) write() error {
 				return err
 			}
 			for _, o := range frame.Outcomes {
-				o.Reset() // so that an idle stream holds no results
+				*o = pb.StreamOutcome{} // so that an idle stream holds no results
 			}
 			rest = rest[n:]
 			c.moved()

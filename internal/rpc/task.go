@@ -62,8 +62,10 @@ func (s *taskService) Submit(ctx context.Context, req *pb.SubmitRequest) (*pb.Su
 	if err != nil {
 		return nil, err
 	}
-	t, err := s.limits.task(now, req, req.Text, timeout, attemptTimeout)
-	if err != nil {
+	c := calls.Get().(*call)
+	defer c.release()
+	t := &c.batch[0].Task
+	if err := s.limits.task(t, now, req, req.Text, timeout, attemptTimeout); err != nil {
 		return nil, err
 	}
 	if end, ok := ctx.Deadline(); ok && (timeout == 0 || end.Before(t.Deadline)) {
@@ -72,7 +74,7 @@ func (s *taskService) Submit(ctx context.Context, req *pb.SubmitRequest) (*pb.Su
 			t.Deadline = latest
 		}
 	}
-	if err := admit(ctx, now, &t); err != nil {
+	if err := admit(ctx, now, t); err != nil {
 		return nil, err
 	}
 	held := quotasOf(ctx)
@@ -80,11 +82,8 @@ func (s *taskService) Submit(ctx context.Context, req *pb.SubmitRequest) (*pb.Su
 		return nil, err
 	}
 	defer held.letGo(1, len(t.Payload))
-	s.log.received(ctx, &t)
-	c := calls.Get().(*call)
-	c.batch[0] = dispatch.Submission{Task: t}
+	s.log.received(ctx, t)
 	s.tasks.Submit(c, c.batch[:])
-	defer c.release()
 	if err := c.batch[0].Err; err != nil {
 		return nil, refuse(err)
 	}

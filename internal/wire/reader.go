@@ -74,6 +74,7 @@ func (r *reader) message() reader { return reader{b: r.bytes(), bad: r.bad} }
 type decoder struct {
 	reader
 	keep   int // payloads larger than that stay where they are; 0: none does
+	size   int // of the task that is being read
 	text   strings.Builder
 	blob   []byte
 	recent [4]string // names that come again and again
@@ -86,8 +87,19 @@ const (
 	small = 256 // the most bytes that share
 )
 
-// room is how large the next chunk is: no larger than what is left to read.
-func (d *decoder) room(n int) int { return max(n, min(chunk, len(d.b)+n)) }
+// message reads a task, or whatever else the message has many of.
+func (d *decoder) message() reader {
+	r := d.reader.message()
+	d.size = len(r.b)
+	return r
+}
+
+// room is how large the next chunk is, for n bytes of this task: enough for those
+// that follow, if they are like it.
+func (d *decoder) room(n int) int {
+	others := len(d.b) / (d.size + 2)
+	return max(n, min(chunk, n*(1+others)))
+}
 
 // copied returns a payload that is good for ever.
 func (d *decoder) copied(b []byte) []byte {

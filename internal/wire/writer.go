@@ -22,6 +22,9 @@ const (
 )
 
 func hintOfMap(m map[string]string) int {
+	if len(m) == 0 { // mostly: and to begin with a map costs, even if it is nil
+		return 0
+	}
 	n := 0
 	for k, v := range m {
 		n += len(k) + len(v) + 12
@@ -102,6 +105,9 @@ func (w *writer) close(at, hint int) {
 }
 
 func (w *writer) entries(field uint64, m map[string]string) {
+	if len(m) == 0 {
+		return
+	}
 	for k, v := range m {
 		hint := len(k) + len(v) + 4
 		at := w.open(field, hint)

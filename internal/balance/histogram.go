@@ -47,7 +47,7 @@ func bucketOf(d time.Duration) int {
 	if d <= 0 {
 		return 0
 	}
-	fraction, exponent := math.Frexp(d.Seconds()) // fraction in [1/2, 1)
+	fraction, exponent := math.Frexp(seconds(d)) // fraction in [1/2, 1)
 	i := 0
 	for i < perDoubling && steps[i] < fraction {
 		i++
@@ -57,9 +57,13 @@ func bucketOf(d time.Duration) int {
 
 func (h *Histogram) add(now time.Time, d time.Duration) {
 	h.advance(now)
-	h.Counts[bucketOf(d)]++
-	h.Sum += max(d, 0).Seconds()
+	if h.Counts[bucketOf(d)]++; d > 0 {
+		h.Sum += seconds(d)
+	}
 }
+
+// seconds is d.Seconds with one division.
+func seconds(d time.Duration) float64 { return float64(d) / 1e9 }
 
 // advance notes that half minutes have begun.
 func (h *Histogram) advance(now time.Time) {

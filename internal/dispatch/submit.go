@@ -44,11 +44,7 @@ type waiting struct {
 // Submit accepts a batch of valid tasks. A task without an ID gets a UUIDv7.
 func (d *Dispatcher) Submit(w Waiter, batch []Submission) {
 	now := time.Now()
-	for i := range batch {
-		if batch[i].Task.ID == "" {
-			batch[i].Task.ID = d.ids.At(now)
-		}
-	}
+	d.name(batch, now)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for i := range batch {
@@ -69,6 +65,23 @@ func (d *Dispatcher) Submit(w Waiter, batch []Submission) {
 		}
 	}
 	d.settle()
+}
+
+// name gives an id to those that have none.
+func (d *Dispatcher) name(batch []Submission, now time.Time) {
+	unnamed := 0
+	for i := range batch {
+		if batch[i].Task.ID == "" {
+			unnamed++
+		}
+	}
+	next := 0
+	for id := range d.ids.Many(now, unnamed) {
+		for batch[next].Task.ID != "" {
+			next++
+		}
+		batch[next].Task.ID = id
+	}
 }
 
 func (d *Dispatcher) wait(t Ticket) {

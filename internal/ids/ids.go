@@ -6,6 +6,7 @@ package ids
 import (
 	"crypto/rand"
 	"encoding/binary"
+	"iter"
 	random "math/rand/v2"
 	"strings"
 	"sync"
@@ -29,21 +30,38 @@ const (
 )
 
 // New returns an id that is made now, 36 characters long.
-func (s *Source) New() string { return s.At(time.Now()) }
-
-// At is New for whoever knows the time.
-func (s *Source) At(t time.Time) string {
-	now := uint64(t.UnixNano())
-	stamp := now/1e6<<12 | now%1e6>>8 // the fraction in steps of 256 ns (RFC 9562, 6.2, method 3)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.chance == nil {
-		var seed [32]byte
-		rand.Read(seed[:]) // never fails
-		s.chance = random.NewChaCha8(seed)
+func (s *Source) New() (id string) {
+	for id = range s.Many(time.Now(), 1) {
 	}
-	stamp = max(stamp, s.last+1)
-	s.last = stamp
+	return id
+}
+
+// Many yields so many ids that are made at t. Whoever takes them must not ask the
+// Source for others meanwhile.
+func (s *Source) Many(t time.Time, n int) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		if n == 0 {
+			return
+		}
+		now := uint64(t.UnixNano())
+		stamp := now/1e6<<12 | now%1e6>>8 // the fraction in steps of 256 ns (RFC 9562, 6.2, method 3)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.chance == nil {
+			var seed [32]byte
+			rand.Read(seed[:]) // never fails
+			s.chance = random.NewChaCha8(seed)
+		}
+		for range n {
+			s.last = max(stamp, s.last+1)
+			if !yield(s.make(s.last)) {
+				return
+			}
+		}
+	}
+}
+
+func (s *Source) make(stamp uint64) string {
 	const version, variant = 7 << 12, 1 << 63
 	id := text(stamp>>12<<16|version|stamp&0xfff, variant|s.chance.Uint64()>>2)
 	if s.texts.Cap()-s.texts.Len() < length {

@@ -247,7 +247,7 @@ func (c *clientStream) submit(tasks []*pb.StreamTask, batch []dispatch.Submissio
 		c.flights.depart(flight{number: f.GetNumber(), text: f.Text != nil, size: len(t.Payload)})
 	}
 	c.mu.Unlock()
-	for i := range batch {
+	for i := 0; c.s.log.on && i < len(batch); i++ {
 		c.s.log.received(c.stream.Context(), &batch[i].Task)
 	}
 	c.s.tasks.Submit(c, batch)

@@ -29,11 +29,15 @@ func (r *reader) more() bool { return len(r.b) > 0 }
 func (r *reader) fail() { r.b, r.bad = nil, true }
 
 func (r *reader) varint() uint64 {
-	if len(r.b) > 0 && r.b[0] < 0x80 {
+	if len(r.b) > 0 && r.b[0] < 0x80 { // mostly: and this much is inlined
 		v := r.b[0]
 		r.b = r.b[1:]
 		return uint64(v)
 	}
+	return r.long()
+}
+
+func (r *reader) long() uint64 {
 	v, n := protowire.ConsumeVarint(r.b)
 	if n < 0 {
 		r.fail()

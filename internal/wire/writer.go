@@ -36,7 +36,11 @@ func hintOfMap(m map[string]string) int {
 func (w *writer) tag(field, kind uint64) { w.b = append(w.b, byte(field<<3|kind)) }
 
 func (w *writer) varint(field, v uint64) {
-	if v != 0 {
+	switch {
+	case v == 0:
+	case v < 0x80:
+		w.b = append(w.b, byte(field<<3|varint), byte(v))
+	default:
 		w.tag(field, varint)
 		w.b = protowire.AppendVarint(w.b, v)
 	}
@@ -57,8 +61,8 @@ func (w *writer) fixed(field, v uint64) {
 
 func (w *writer) bytes(field uint64, v []byte) {
 	if len(v) > 0 {
-		w.tag(field, bytes)
-		w.b = protowire.AppendBytes(w.b, v)
+		w.length(field, len(v))
+		w.b = append(w.b, v...)
 	}
 }
 
@@ -76,15 +80,24 @@ func (w *writer) optional(field uint64, v *string) {
 
 func (w *writer) text(field uint64, v string) {
 	w.bad = w.bad || !utf8.ValidString(v)
+	w.length(field, len(v))
+	w.b = append(w.b, v...)
+}
+
+// length begins a field of n bytes.
+func (w *writer) length(field uint64, n int) {
+	if n < 0x80 {
+		w.b = append(w.b, byte(field<<3|bytes), byte(n))
+		return
+	}
 	w.tag(field, bytes)
-	w.b = protowire.AppendString(w.b, v)
+	w.b = protowire.AppendVarint(w.b, uint64(n))
 }
 
 // open begins a message in the message, of about so many bytes, and returns its
 // place for close.
 func (w *writer) open(field uint64, hint int) (at int) {
-	w.tag(field, bytes)
-	w.b = protowire.AppendVarint(w.b, uint64(hint))
+	w.length(field, hint)
 	return len(w.b)
 }
 
@@ -92,6 +105,10 @@ func (w *writer) open(field uint64, hint int) (at int) {
 // its length takes other room than was thought.
 func (w *writer) close(at, hint int) {
 	n := uint64(len(w.b) - at)
+	if n < 0x80 && hint < 0x80 {
+		w.b[at-1] = byte(n)
+		return
+	}
 	had, want := protowire.SizeVarint(uint64(hint)), protowire.SizeVarint(n)
 	begin := at - had
 	if want > had {

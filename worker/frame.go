@@ -69,9 +69,11 @@ func (p *pool) take(f *frame, lim limits) {
 			return
 		}
 		p.finished.remove(j)
-		delete(p.held, j.answer.Token)
 		if p.keeps {
-			p.sent[j.answer.Token] = j
+			j.state = sent
+			p.sent++
+		} else {
+			p.jobs.Remove(j.answer.Token)
 		}
 		f.jobs = append(f.jobs, j)
 		f.pb.TaskResults = append(f.pb.TaskResults, &j.answer)
@@ -86,8 +88,9 @@ func (p *pool) putBack(f *frame) {
 	later := p.finished
 	p.finished = list{}
 	for _, j := range f.jobs {
-		delete(p.sent, j.answer.Token)
-		p.held[j.answer.Token] = j
+		p.forget(j.answer.Token)
+		*p.jobs.Add(j.answer.Token) = j
+		j.state = finished
 		p.finished.push(j)
 	}
 	for j := later.pop(); j != nil; j = later.pop() {

@@ -14,7 +14,7 @@ func poolWith(t *testing.T, tokens ...uint64) *pool {
 	p := newPool(t.Context(), Handlers{"f": echo}, &Options{Slots: 100}, nil)
 	for _, token := range tokens {
 		j := newJob(p, assignment("f", token), time.Now())
-		p.held[token] = j
+		*p.jobs.Add(token) = j
 		p.finish(j)
 	}
 	return p
@@ -30,7 +30,7 @@ func tokensOf(f *frame) (tokens []uint64) {
 func TestFramesStayBelowTheirBytes(t *testing.T) {
 	p := poolWith(t, 1, 2, 3, 4, 5)
 	for token, size := range map[uint64]int{1: 400, 2: 400, 3: 400, 4: 5000, 5: 1} {
-		p.held[token].answer.Result = make([]byte, size)
+		p.find(token).answer.Result = make([]byte, size)
 	}
 	lim := limits{payload: 1 << 20, frameTasks: 256, frameBytes: 1000}
 	f := &frame{}

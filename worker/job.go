@@ -42,6 +42,7 @@ const (
 	waiting state = iota
 	running
 	finished
+	sent // and kept until it is acknowledged
 )
 
 // maxRemaining keeps a deadline computable, whatever the balancer says.
@@ -147,7 +148,7 @@ func (j *job) end() {
 // run runs the handler and writes the answer. It returns the error of a handler
 // that wants the whole worker abandoned, else nil.
 func (j *job) run() (abandon error) {
-	if !time.Now().Before(j.deadline) {
+	if time.Until(j.deadline) <= 0 { // in half the time of time.Now
 		j.answer.Failure = newFailure(reasonCancelled, "its time was up before a handler was free for it")
 		return nil
 	}

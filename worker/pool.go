@@ -9,6 +9,7 @@ import (
 	"time"
 
 	pb "reparto/gen/reparto/v1"
+	"reparto/internal/table"
 )
 
 // pool holds every job of a Run, in all its sessions, and the goroutines that
@@ -28,9 +29,9 @@ type pool struct {
 	left chan struct{}
 
 	mu       sync.Mutex
-	held     map[uint64]*job // by token, until they are sent
-	sent     map[uint64]*job // by token, until they are acknowledged
-	keeps    bool            // the balancer acknowledges what it is sent
+	jobs     table.Of[*job] // by token, until they are sent, and acknowledged
+	sent     int            // of them, which were, and are not acknowledged
+	keeps    bool           // the balancer acknowledges what it is sent
 	waiting  list
 	finished list
 	news     []*job // those with progress to tell
@@ -51,7 +52,7 @@ type pool struct {
 func newPool(values context.Context, h Handlers, o *Options, abandoned func(error)) *pool {
 	p := &pool{
 		handlers: h, values: values, log: o.Log, slots: o.Slots, capacity: o.Slots + o.Prefetch, tracing: newTracing(o), abandoned: abandoned,
-		ready: make(chan struct{}, 1), left: make(chan struct{}, 1), held: map[uint64]*job{}, sent: map[uint64]*job{},
+		ready: make(chan struct{}, 1), left: make(chan struct{}, 1),
 	}
 	p.work.L = &p.mu
 	return p
@@ -79,14 +80,15 @@ func (p *pool) add(tasks []*pb.AssignTask) error {
 // admit takes one job. The caller holds p.mu.
 func (p *pool) admit(j *job) error {
 	token := j.answer.Token
-	if other := p.held[token]; other != nil {
+	if other := p.find(token); other != nil {
 		return fmt.Errorf("the balancer assigned task %s under token %d, which task %s has", j.answer.TaskId, token, other.answer.TaskId)
 	}
 	// Twice, since after a break the balancer may not know of all that is here.
-	if len(p.held) >= 2*p.capacity {
+	if p.held() >= 2*p.capacity {
 		return fmt.Errorf("the balancer assigned far more than the %d tasks that this worker takes", p.capacity)
 	}
-	p.held[token] = j
+	p.forget(token) // it gives a token again whose answer it has
+	*p.jobs.Add(token) = j
 	if j.handler == nil {
 		j.answer.Failure = newFailure(reasonUnknownFunction, fmt.Sprintf("this worker does not offer the function %q", j.task.GetFunction()))
 		p.finish(j)
@@ -94,6 +96,25 @@ func (p *pool) admit(j *job) error {
 	}
 	p.waiting.push(j)
 	return nil
+}
+
+// held counts the jobs that are not sent.
+func (p *pool) held() int { return p.jobs.Len() - p.sent }
+
+// find returns the job under a token that is not sent, or nil.
+func (p *pool) find(token uint64) *job {
+	if j := p.jobs.Find(token); j != nil && (*j).state != sent {
+		return *j
+	}
+	return nil
+}
+
+// forget lets go of an answer that was sent.
+func (p *pool) forget(token uint64) {
+	if j := p.jobs.Find(token); j != nil && (*j).state == sent {
+		p.jobs.Remove(token)
+		p.sent--
+	}
 }
 
 // wake gets a goroutine for what waits, unless one is on its way. The caller
@@ -204,7 +225,7 @@ func (p *pool) signal() {
 // answered already.
 func (p *pool) cancel(token uint64, reason string) {
 	p.mu.Lock()
-	j := p.held[token]
+	j := p.find(token)
 	if j == nil {
 		p.mu.Unlock()
 		return
@@ -231,9 +252,9 @@ func (p *pool) stop(j *job, reason string) (runs bool) {
 func (p *pool) cancelAll(cause error) {
 	p.mu.Lock()
 	var jobs []*job
-	for _, j := range p.held {
-		if p.stop(j, cause.Error()) {
-			jobs = append(jobs, j)
+	for _, j := range p.jobs.All() {
+		if p.stop(*j, cause.Error()) {
+			jobs = append(jobs, *j)
 		}
 	}
 	p.mu.Unlock()
@@ -252,7 +273,7 @@ func (p *pool) claims(maxBytes int) (jobs []*pb.RunningTask, running, left int) 
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	claim := func(j *job) bool {
-		over := j.state == finished
+		over := j.state >= finished
 		maxBytes -= len(j.answer.TaskId) + 34
 		if maxBytes < 0 || len(jobs) == maxClaims {
 			return false
@@ -266,14 +287,14 @@ func (p *pool) claims(maxBytes int) (jobs []*pb.RunningTask, running, left int) 
 		jobs = append(jobs, &pb.RunningTask{TaskId: j.answer.TaskId, Attempt: j.answer.Attempt, Token: j.answer.Token, Finished: over})
 		return true
 	}
-	for _, set := range []map[uint64]*job{p.sent, p.held} {
-		for _, j := range set {
-			if !claim(j) {
+	for _, isSent := range []bool{true, false} {
+		for _, j := range p.jobs.All() {
+			if ((*j).state == sent) == isSent && !claim(*j) {
 				break
 			}
 		}
 	}
-	return jobs, running, len(p.held) + len(p.sent) - len(jobs)
+	return jobs, running, p.jobs.Len() - len(jobs)
 }
 
 // registered begins a session: what an earlier one has sent and was not
@@ -284,11 +305,13 @@ func (p *pool) registered(acknowledges bool) {
 	p.keeps = acknowledges
 	later := p.finished
 	p.finished = list{}
-	for token, j := range p.sent {
-		p.held[token] = j
-		p.finished.push(j)
+	for _, j := range p.jobs.All() {
+		if (*j).state == sent {
+			(*j).state = finished
+			p.finished.push(*j)
+		}
 	}
-	clear(p.sent)
+	p.sent = 0
 	for j := later.pop(); j != nil; j = later.pop() {
 		p.finished.push(j)
 	}
@@ -300,9 +323,9 @@ func (p *pool) acked(tokens []uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, token := range tokens {
-		delete(p.sent, token)
+		p.forget(token)
 	}
-	if len(p.sent) == 0 {
+	if p.sent == 0 {
 		p.signal() // the writer may be waiting to close
 	}
 }
@@ -312,7 +335,7 @@ func (p *pool) acked(tokens []uint64) {
 func (p *pool) count() (held, unfinished int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.held) + len(p.sent), p.running + p.waiting.len
+	return p.jobs.Len(), p.running + p.waiting.len
 }
 
 // close makes goroutines leave as soon as they have no job.

@@ -191,7 +191,7 @@ func TestAnAbandonedWorkerAnswersNothing(t *testing.T) {
 func TestClaimsThatDoNotFitAreLeftOut(t *testing.T) {
 	p := newPool(t.Context(), Handlers{}, &Options{Slots: 100}, nil)
 	for token := range uint64(50) {
-		p.held[token] = newJob(p, assignment("f", token), time.Now())
+		*p.jobs.Add(token) = newJob(p, assignment("f", token), time.Now())
 	}
 	if claims, _, left := p.claims(1 << 20); len(claims) != 50 || left != 0 {
 		t.Errorf("listed %d, left out %d", len(claims), left)

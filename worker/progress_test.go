@@ -120,7 +120,7 @@ func TestProgressIsMadeFitForTheWire(t *testing.T) {
 		{50, strings.Repeat("x", 1024), 50, 1024}, {50, strings.Repeat("é", 513), 50, 1024}, {50, "\xff", 50, 3},
 	} {
 		p := poolWith(t, 1)
-		j := p.held[1]
+		j := p.find(1)
 		j.state = running
 		ReportProgress(j, c.percent, c.message)
 		if got := j.progress; got.GetPercent() != c.want || len(got.GetMessage()) != c.wantLen {
@@ -132,7 +132,7 @@ func TestProgressIsMadeFitForTheWire(t *testing.T) {
 func TestProgressOutsideARunningHandlerIsNothing(t *testing.T) {
 	ReportProgress(t.Context(), 50, "nobody")
 	p := poolWith(t, 1)
-	ReportProgress(p.held[1], 50, "finished")
+	ReportProgress(p.find(1), 50, "finished")
 	if len(p.news) > 0 {
 		t.Error("a finished task has news")
 	}

@@ -109,7 +109,7 @@ func refuse(err error) error {
 			code: codes.Unavailable, reason: "STORE_UNAVAILABLE", message: store.Error(), retryAfter: retryHint,
 		}
 	}
-	for _, row := range table {
+	for _, row := range refusalOf {
 		if errors.Is(err, row.err) {
 			return &refusal{code: row.code, reason: row.reason, message: row.err.Error(), retryAfter: row.retryAfter}
 		}
@@ -117,7 +117,7 @@ func refuse(err error) error {
 	return err
 }
 
-var table = []struct {
+var refusalOf = []struct {
 	err        error
 	code       codes.Code
 	reason     string

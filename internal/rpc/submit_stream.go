@@ -9,6 +9,7 @@ import (
 
 	pb "reparto/gen/reparto/v1"
 	"reparto/internal/dispatch"
+	"reparto/internal/table"
 	"reparto/internal/task"
 )
 
@@ -26,7 +27,7 @@ type clientStream struct {
 	slow   chan struct{} // holds a token when the client let too much pile up
 
 	mu       sync.Mutex
-	flights  flights
+	flights  table.Of[flight] // by the client's numbers
 	out      []answer
 	outBytes int
 	// The last refusal by the inside, and what it became: under load they are many
@@ -36,6 +37,13 @@ type clientStream struct {
 	draining            bool // the balancer takes no more
 	ended               bool // nobody sends any more
 	sending             time.Time
+}
+
+// flight is a task that has no outcome yet.
+type flight struct {
+	ticket dispatch.Ticket
+	size   int  // of its payload
+	text   bool // the client gave text, and wants it back
 }
 
 // answer is an outcome on its way out: with err, one without a verdict.
@@ -120,8 +128,8 @@ func (c *clientStream) abandonAll() {
 	c.mu.Lock()
 	c.ended = true
 	bytes := 0
-	tickets := make([]dispatch.Ticket, 0, c.flights.count)
-	for f := range c.flights.all {
+	tickets := make([]dispatch.Ticket, 0, c.flights.Len())
+	for _, f := range c.flights.All() {
 		tickets = append(tickets, f.ticket)
 		bytes += f.size
 	}
@@ -131,11 +139,11 @@ func (c *clientStream) abandonAll() {
 }
 
 // arrive says that a task has its answer. The caller holds c.mu.
-func (c *clientStream) arrive(f *flight) {
+func (c *clientStream) arrive(number uint64, f *flight) {
 	if !c.ended { // else all were let go of together
 		c.quotas.letGo(1, f.size)
 	}
-	c.flights.arrive(f)
+	c.flights.Remove(number)
 }
 
 // read takes frames until the client closes its side (io.EOF) or breaks off.
@@ -196,7 +204,7 @@ func letGoOfTasks(frame *pb.SubmitStreamRequest) {
 func (c *clientStream) waitForRoom() error {
 	for {
 		c.mu.Lock()
-		full := c.flights.count+len(c.out) >= c.s.opt.MaxInFlight
+		full := c.flights.Len()+len(c.out) >= c.s.opt.MaxInFlight
 		c.mu.Unlock()
 		if !full {
 			return nil
@@ -218,7 +226,7 @@ func (c *clientStream) submit(tasks []*pb.StreamTask, batch []dispatch.Submissio
 	c.mu.Lock()
 	batch = slices.Grow(batch, len(tasks))
 	for i, f := range tasks {
-		if c.flights.find(f.GetNumber()) != nil {
+		if c.flights.Find(f.GetNumber()) != nil {
 			c.mu.Unlock()
 			return batch, invalid("number", fmt.Sprintf("%d is borne by a task in flight; take another", f.GetNumber()))
 		}
@@ -244,7 +252,7 @@ func (c *clientStream) submit(tasks []*pb.StreamTask, batch []dispatch.Submissio
 			continue
 		}
 		t.Owner, batch[n].Number = owner, f.GetNumber()
-		c.flights.depart(flight{number: f.GetNumber(), text: f.Text != nil, size: len(t.Payload)})
+		*c.flights.Add(f.GetNumber()) = flight{text: f.Text != nil, size: len(t.Payload)}
 	}
 	c.mu.Unlock()
 	for i := 0; c.s.log.on && i < len(batch); i++ {
@@ -263,7 +271,7 @@ func (c *clientStream) accepted(batch []dispatch.Submission) {
 	c.mu.Lock()
 	for i := range batch {
 		b := &batch[i]
-		f := c.flights.find(b.Number)
+		f := c.flights.Find(b.Number)
 		switch {
 		case b.Err != nil:
 			if b.Err != c.refusedFor {
@@ -275,7 +283,7 @@ func (c *clientStream) accepted(batch []dispatch.Submission) {
 				c.over = true
 			}
 			c.put(answer{number: b.Number, id: b.Task.ID, err: c.refused})
-			c.arrive(f)
+			c.arrive(b.Number, f)
 		case c.ended:
 			late = append(late, b.Ticket)
 		case f != nil: // else it has its outcome already
@@ -292,9 +300,9 @@ func (c *clientStream) cancel(numbers []uint64) {
 	var tickets []dispatch.Ticket
 	c.mu.Lock()
 	for _, n := range numbers {
-		if f := c.flights.find(n); f != nil {
+		if f := c.flights.Find(n); f != nil {
 			tickets = append(tickets, f.ticket)
-			c.arrive(f)
+			c.arrive(n, f)
 			c.put(answer{number: n, err: noVerdict(&task.Outcome{State: task.Cancelled})})
 		}
 	}
@@ -306,12 +314,12 @@ func (c *clientStream) cancel(numbers []uint64) {
 func (c *clientStream) Done(number uint64, id string, o task.Outcome) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	f := c.flights.find(number)
+	f := c.flights.Find(number)
 	if f == nil || c.ended {
 		return
 	}
 	c.put(answer{number: number, id: id, o: o, text: f.text})
-	c.arrive(f)
+	c.arrive(number, f)
 }
 
 // put adds an answer for the writer. The caller holds c.mu.

@@ -42,7 +42,7 @@ func (c *clientStream) take(empty []answer) ([]answer, bool, error) {
 	for {
 		c.mu.Lock()
 		c.sending = time.Time{}
-		out, over := c.out, c.flights.count == 0
+		out, over := c.out, c.flights.Len() == 0
 		switch {
 		case len(out) > 0:
 			c.out, c.outBytes = empty[:0], 0

@@ -50,8 +50,6 @@ type outbox struct {
 	acks                     []uint64
 	ackedBytes               int       // of the results that acks are about
 	acksDue                  bool      // they are worth a frame of their own
-	unanswered               int       // of what was taken out
-	gathering, ripe          bool      // see gather.go
 	sending                  bool      // a frame was taken and is not yet sent
 	since                    time.Time // when that frame was taken, or the last was sent
 }
@@ -78,11 +76,8 @@ func (o *outbox) putAssignment(a Assignment) {
 		o.pending = append(o.pending, a)
 		o.assigned++
 	}
-	due := !o.gathering || !o.mayGather()
 	o.mu.Unlock()
-	if due {
-		o.signal()
-	}
+	o.signal()
 }
 
 // promise says that an assignment will follow, which a drain notice must wait
@@ -207,8 +202,6 @@ func (o *outbox) take(f *Frame) bool {
 	f.Acked, o.acks = o.acks, f.Acked
 	o.ackedBytes, o.acksDue = 0, false
 	f.Heartbeat, o.heartbeat = o.heartbeat, false
-	o.unanswered += len(f.Assign)
-	o.gathering, o.ripe = false, false
 	o.sending, o.since = true, time.Now()
 	return true
 }

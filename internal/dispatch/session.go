@@ -69,11 +69,10 @@ type Session struct {
 	lastHeard atomic.Int64 // nanoseconds since d.started
 
 	outbox
-	moment *time.Timer   // of gather; Next's
-	acked  []uint64      // gathered for putAllAcked; under d.mu
-	bytes  int           // of the results that they are about
-	ended  chan struct{} // closed after err is set
-	err    error
+	acked []uint64      // gathered for putAllAcked; under d.mu
+	bytes int           // of the results that they are about
+	ended chan struct{} // closed after err is set
+	err   error
 }
 
 // Attach registers a worker. Only a Session can do what a registered worker can.
@@ -164,7 +163,6 @@ func (s *Session) Results(results []Result) {
 	}
 	s.putAllAcked()
 	s.d.settle()
-	s.answered(len(results))
 }
 
 // putAllAcked puts the tokens gathered in acked into the outbox. The caller holds
@@ -205,10 +203,6 @@ func (s *Session) Next(f *Frame) error {
 		// Those who are about to put something in do so first, and it travels along:
 		// a tenth more unary calls a second, and nothing lost with one in flight.
 		runtime.Gosched()
-		if s.gathers() {
-			s.gather()
-			continue
-		}
 		if s.take(f) && s.d.fetch(s, f) {
 			return nil
 		}

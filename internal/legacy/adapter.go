@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-
-	"reparto/client"
 )
 
 // Adapter serves the text protocol. It is made by Listen, and must be closed by
@@ -69,25 +67,30 @@ func (a *Adapter) Close() error { return errors.Join(a.clients.close(), a.worker
 // A balancer that can't be reached ends nothing: workers are registered when it
 // comes back, and tasks are submitted as package client does it.
 func (a *Adapter) Serve(ctx context.Context, conn grpc.ClientConnInterface) error {
+	b := a.overGRPC(conn)
+	defer func() { _ = b.Close() }() // conn is the caller's: there is nothing to fail
+	return a.ServeFor(ctx, b, conn)
+}
+
+// ServeFor is Serve for any balancer. Who speaks the text protocol is reported over
+// conn.
+func (a *Adapter) ServeFor(ctx context.Context, balancer Balancer, conn grpc.ClientConnInterface) error {
 	if a.served.Swap(true) {
 		return errors.New("text protocol: Serve was called twice")
 	}
 	// What drains outlives ctx, and ends with hard.
 	hard, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
-	c := client.New(conn, client.WithConnectTimeout(a.o.ConnectTimeout), client.WithTracerProvider(a.o.TracerProvider))
-	defer func() { _ = c.Close() }() // conn is the caller's: there is nothing to fail
-
 	defer a.reportPeers(ctx, conn)()
 
 	var wg sync.WaitGroup
 	a.clients.serve(ctx, &wg, &a.n.openClients, &a.n.refused, func(peer net.Conn) {
 		a.n.clientConnections.Add(1)
-		a.serveClient(hard, peer, c)
+		a.serveClient(hard, peer, balancer)
 	})
 	a.workers.serve(ctx, &wg, &a.n.openWorkers, &a.n.refused, func(peer net.Conn) {
 		a.n.workerConnections.Add(1)
-		a.serveWorker(ctx, hard, peer, conn)
+		a.serveWorker(ctx, hard, peer, balancer)
 	})
 
 	<-ctx.Done()

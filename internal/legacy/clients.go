@@ -32,7 +32,7 @@ type clientSession struct {
 	a      *Adapter
 	conn   net.Conn
 	in     *reader
-	client *client.Client
+	client Balancer
 	remote string
 	number uint64
 	log    *slog.Logger
@@ -47,7 +47,7 @@ type clientSession struct {
 }
 
 // serveClient serves one text client until it is done, gone, or hard ends.
-func (a *Adapter) serveClient(hard context.Context, conn net.Conn, c *client.Client) {
+func (a *Adapter) serveClient(hard context.Context, conn net.Conn, c Balancer) {
 	remote := conn.RemoteAddr().String()
 	s := &clientSession{
 		a: a, conn: conn, in: newReader(conn, &a.o), client: c, remote: remote, number: a.connNumber(),

@@ -1,6 +1,7 @@
 package legacy
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -8,16 +9,12 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
-	"google.golang.org/grpc"
-
 	"reparto/worker"
 )
-
-// reasonTextWorker is the reason of a failure that a text worker reported.
-const reasonTextWorker = "TEXT_WORKER_ERROR"
 
 var (
 	errWorkerGone  = errors.New("the text worker is gone")
@@ -25,8 +22,8 @@ var (
 	errDrained     = errors.New("the text worker was still at a task when the drain timeout passed")
 )
 
-// workerSession is a registered text worker. One goroutine reads what it says;
-// the handler, one at a time, writes an assignment and waits for its answer.
+// workerSession is a registered text worker. One goroutine reads what it says, the
+// balancer's gives it tasks, one at a time.
 type workerSession struct {
 	a    *Adapter
 	conn net.Conn
@@ -36,49 +33,50 @@ type workerSession struct {
 	log  *slog.Logger
 	peer *peerEntry
 
-	handlers sync.WaitGroup
-	answer   chan string   // from the reader to the handler that awaits one
-	gone     chan struct{} // closed once the connection is, after err was set
-	err      error
+	running sync.WaitGroup // tasks that are not answered
 
-	mu       sync.Mutex
-	awaiting bool
-	awaited  string // the task id as the worker was told it
+	mu   sync.Mutex
+	task *textTask // what it has; nil: nothing
+	// unfit is why it can have no task any more.
+	unfit error
+}
+
+// textTask is a task that the worker has.
+type textTask struct {
+	id, taskID string // as the worker was told, and as the balancer knows it
+	answer     func(Answer)
+	limit      *time.Timer // nil: none
 }
 
 // serve is the worker's life after its ACK. Whatever ends it, the error says.
-func (s *workerSession) serve(ctx, hard context.Context, balancer grpc.ClientConnInterface) error {
+func (s *workerSession) serve(ctx, hard context.Context, balancer Balancer) error {
 	ctx, leave := context.WithCancel(ctx)
 	defer leave()
 	var wg sync.WaitGroup
+	var gone error
+	ended := make(chan struct{})
 	wg.Go(func() {
-		s.err = s.read()
-		close(s.gone)
+		gone = s.read()
+		close(ended)
+		s.giveUp(errWorkerGone)
 		leave() // with nothing under way, the worker leaves the rotation by this
 	})
+	defer context.AfterFunc(hard, func() { s.giveUp(errDrained) })()
 	var err error
 	if s.settled(ctx) {
-		err = worker.Run(ctx, balancer, worker.Handlers{
-			s.a.o.Function: func(ctx context.Context, t worker.Task) ([]byte, error) {
-				s.handlers.Add(1)
-				defer s.handlers.Done()
-				return s.handle(ctx, hard, t)
-			},
-		}, worker.Options{
-			ID: s.id, Slots: 1,
-			Labels:       map[string]string{"protocol": "text", "text_worker_id": loggable(s.own)},
-			Log:          slog.New(troubleOnly{s.a.o.Log.Handler()}),
-			DrainTimeout: max(s.a.o.DrainTimeout, time.Millisecond), TracerProvider: s.a.o.TracerProvider,
-		})
+		err = balancer.Work(ctx, Worker{
+			ID: s.id, Function: s.a.o.Function,
+			Labels: map[string]string{"protocol": "text", "text_worker_id": loggable(s.own)},
+		}, s.assign)
 	}
 	select {
-	case <-s.gone: // the cause, whatever Run made of it
-		err = s.err
+	case <-ended: // the cause, whatever Work made of it
+		err = gone
 	default:
 	}
 	_ = s.conn.Close() // makes the reader end; what fails to close is closed
 	wg.Wait()
-	s.handlers.Wait()
+	s.running.Wait()
 	return err
 }
 
@@ -121,81 +119,97 @@ func (s *workerSession) read() error {
 	}
 }
 
-// take gives an answer to the handler that awaits it. One that nobody awaits is
-// of no use to anybody.
+// assign gives one task to the worker. What it answers is answered, and so is a task
+// that it can't be given.
+//
+// The old worker can't be told that a task was cancelled, so its slot stays
+// occupied until it answers; that answer is for nobody.
+func (s *workerSession) assign(ctx context.Context, t worker.Task, answer func(Answer)) {
+	payload, err := oneLine(t.Payload)
+	if err != nil {
+		answer(Answer{Err: fmt.Errorf("the payload %w and can't be sent to a text worker as one line", err)})
+		return
+	}
+	k := &textTask{id: textID(t), taskID: t.ID, answer: answer}
+	s.mu.Lock()
+	unfit := s.unfit
+	if unfit == nil {
+		s.running.Add(1)
+		s.task = k
+		if limit := s.a.o.WorkerTaskTimeout; limit > 0 {
+			k.limit = time.AfterFunc(limit, func() {
+				s.finish(k, Answer{Err: fmt.Errorf("%w: %v", errTaskTimeout, limit), Abandon: true}, &s.a.n.timedOut, &s.a.n.abandoned)
+			})
+		}
+	}
+	s.mu.Unlock()
+	if unfit != nil {
+		s.a.n.abandoned.Add(1)
+		answer(Answer{Err: unfit, Abandon: true})
+		return
+	}
+	s.debug(ctx, "task assigned", k.id, k.taskID)
+	if err := writeLine(s.conn, s.a.o.WriteTimeout, appendMessage(nil, verbAssign, k.id, payload)); err != nil {
+		s.finish(k, Answer{Err: err, Abandon: true}, &s.a.n.abandoned)
+		return
+	}
+	s.a.n.assignments.Add(1)
+}
+
+// take answers the task that the worker has. An answer that nobody awaits is of no
+// use to anybody.
 func (s *workerSession) take(m message) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.awaiting || string(m.id) != s.awaited {
+	k := s.task
+	s.mu.Unlock()
+	a := Answer{Result: bytes.Clone(m.data)}
+	if message, failed := failure(string(m.data)); failed {
+		a = Answer{Err: errors.New(message)}
+	}
+	if k == nil || string(m.id) != k.id || !s.finish(k, a, &s.a.n.answers) {
 		s.a.n.stray.Add(1)
 		s.log.Warn("result for a task that this worker does not have", "task_id", loggable(m.id))
 		return
 	}
-	s.awaiting = false
-	s.a.n.answers.Add(1)
 	s.peer.tasks.Add(1)
-	s.answer <- string(m.data) // has room: nothing is awaited before it was taken
+	s.debug(context.Background(), "result received", k.id, k.taskID) // the log's alone
 }
 
-// handle gives one task to the worker and waits for its answer.
-//
-// The old worker can't be told that a task was cancelled, so its slot stays
-// occupied until it answers; that answer is for nobody.
-func (s *workerSession) handle(ctx, hard context.Context, t worker.Task) ([]byte, error) {
-	payload, err := oneLine(t.Payload)
-	if err != nil {
-		return nil, worker.Fail(reasonTextWorker, fmt.Errorf("the payload %w and can't be sent to a text worker as one line", err))
-	}
-	id := textID(t)
+// giveUp says that the worker is of no use any more: what it has goes back, for
+// another worker to have it at once.
+func (s *workerSession) giveUp(why error) {
 	s.mu.Lock()
-	s.awaiting, s.awaited = true, id
+	if s.unfit == nil {
+		s.unfit = why
+	}
+	k := s.task
 	s.mu.Unlock()
-	s.debug(ctx, "task assigned", id, t.ID)
-	if err := writeLine(s.conn, s.a.o.WriteTimeout, appendMessage(nil, verbAssign, id, payload)); err != nil {
-		return nil, s.abandon(err)
-	}
-	s.a.n.assignments.Add(1)
-
-	var limit <-chan time.Time
-	if s.a.o.WorkerTaskTimeout > 0 {
-		timer := time.NewTimer(s.a.o.WorkerTaskTimeout)
-		defer timer.Stop()
-		limit = timer.C
-	}
-	select {
-	case data := <-s.answer:
-		return s.verdict(ctx, id, t.ID, data)
-	case <-s.gone:
-		select {
-		case data := <-s.answer: // its last word
-			return s.verdict(ctx, id, t.ID, data)
-		default:
-			return nil, s.abandon(errWorkerGone)
-		}
-	case <-limit:
-		s.a.n.timedOut.Add(1)
-		return nil, s.abandon(fmt.Errorf("%w: %v", errTaskTimeout, s.a.o.WorkerTaskTimeout))
-	case <-hard.Done():
-		return nil, s.abandon(errDrained)
+	if k != nil {
+		s.finish(k, Answer{Err: why, Abandon: true}, &s.a.n.abandoned)
 	}
 }
 
-// verdict turns a worker's answer into the task's result or failure.
-func (s *workerSession) verdict(ctx context.Context, id, taskID, data string) ([]byte, error) {
-	s.debug(ctx, "result received", id, taskID)
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
+// finish answers a task, and reports whether it had no answer before. It counts that
+// first.
+func (s *workerSession) finish(k *textTask, a Answer, counts ...*atomic.Uint64) bool {
+	s.mu.Lock()
+	was := s.task
+	if was == k {
+		s.task = nil
 	}
-	if message, failed := failure(data); failed {
-		return nil, worker.Fail(reasonTextWorker, errors.New(message))
+	s.mu.Unlock()
+	if was != k {
+		return false
 	}
-	return []byte(data), nil
-}
-
-// abandon gives the task back, for another worker to have it at once.
-func (s *workerSession) abandon(err error) error {
-	s.a.n.abandoned.Add(1)
-	return worker.Abandon(err)
+	if k.limit != nil {
+		k.limit.Stop()
+	}
+	for _, n := range counts {
+		n.Add(1)
+	}
+	k.answer(a)
+	s.running.Done()
+	return true
 }
 
 // textID is the id under which a text worker is told of a task: its text
@@ -212,20 +226,4 @@ func (s *workerSession) debug(ctx context.Context, event, id, taskID string) {
 	if s.log.Enabled(ctx, slog.LevelDebug) {
 		s.log.LogAttrs(ctx, slog.LevelDebug, event, slog.String("task_id", loggable(id)), slog.String("balancer_task_id", taskID))
 	}
-}
-
-// troubleOnly lets pass what is worth an operator's while. The SDK tells of
-// itself what the adapter tells of the text worker.
-type troubleOnly struct{ slog.Handler }
-
-func (h troubleOnly) Enabled(ctx context.Context, l slog.Level) bool {
-	return l >= slog.LevelWarn && h.Handler.Enabled(ctx, l)
-}
-
-func (h troubleOnly) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return troubleOnly{h.Handler.WithAttrs(attrs)}
-}
-
-func (h troubleOnly) WithGroup(name string) slog.Handler {
-	return troubleOnly{h.Handler.WithGroup(name)}
 }

@@ -6,8 +6,6 @@ import (
 	"log/slog"
 	"net"
 
-	"google.golang.org/grpc"
-
 	"reparto/client"
 )
 
@@ -25,7 +23,7 @@ type newcomer struct {
 
 // serveWorker serves one text worker until it is gone, ctx has ended and it has
 // answered what it held, or hard ends.
-func (a *Adapter) serveWorker(ctx, hard context.Context, conn net.Conn, balancer grpc.ClientConnInterface) {
+func (a *Adapter) serveWorker(ctx, hard context.Context, conn net.Conn, balancer Balancer) {
 	remote := conn.RemoteAddr().String()
 	n := &newcomer{
 		a: a, conn: conn, in: newReader(conn, &a.o), number: a.connNumber(), remote: remote,
@@ -74,7 +72,6 @@ func (n *newcomer) register() (*workerSession, error) {
 		log.Info("worker registered")
 		return &workerSession{
 			a: n.a, conn: n.conn, in: n.in, own: own, id: workerID(n.a.run, n.number, own, n.remote), log: log, peer: n.peer,
-			answer: make(chan string, 1), gone: make(chan struct{}),
 		}, nil
 	}
 }

@@ -70,6 +70,8 @@ type Server struct {
 	events  lifecycle
 	polls   polls
 	text    *textPeers
+	tasks   *taskService
+	guard   *guard // nil where everybody may do everything
 	opt     Options
 	quotas  *quotas
 	refused refusals
@@ -105,10 +107,11 @@ func NewServer(inside Inside, o Options) *Server {
 	s.refused.log = o.Log
 	s.grpc = grpc.NewServer(serverOptions(o, s.admission(l))...)
 	log := newTaskLog(o.Log)
-	pb.RegisterTaskServiceServer(s.grpc, &taskService{
+	s.tasks = &taskService{
 		tasks: inside, keeper: inside, kept: inside, limits: l, opt: o, log: log, events: &s.events, polls: &s.polls, refused: &s.refused,
 		serverID: inside.Info().ID,
-	})
+	}
+	pb.RegisterTaskServiceServer(s.grpc, s.tasks)
 	pb.RegisterWorkerServiceServer(s.grpc, &workService{workers: inside, opt: o, log: log, events: &s.events, ack: &pb.Ack{
 		HeartbeatIntervalMs: l.Heartbeat.Milliseconds(), ServerId: inside.Info().ID,
 		Limits: &pb.WorkerLimits{
@@ -158,6 +161,7 @@ func (s *Server) admission(l limits) admission {
 		}
 	}
 	g := &guard{who: s.opt.Auth, local: s.opt.LocalPrincipal, recheck: recheck, lasting: map[*caller]struct{}{}}
+	s.guard = g
 	unary, stream := g.interceptors(&s.events)
 	var ctx context.Context
 	ctx, s.unwatch = context.WithCancel(context.Background()) // a Server's own life, to Close

@@ -99,12 +99,18 @@ func (c *clientStream) fill(frame *pb.SubmitStreamResponse, answers []answer) {
 		} else {
 			o = &pb.StreamOutcome{}
 		}
-		c.outcome(o, a)
+		c.s.fillOutcome(o, a)
 		frame.Outcomes = append(frame.Outcomes, o)
 	}
 }
 
-func (c *clientStream) outcome(to *pb.StreamOutcome, a *answer) {
+func (s *taskService) outcome(a *answer) *pb.StreamOutcome {
+	o := &pb.StreamOutcome{}
+	s.fillOutcome(o, a)
+	return o
+}
+
+func (s *taskService) fillOutcome(to *pb.StreamOutcome, a *answer) {
 	to.Number, to.TaskId = a.number, a.id
 	if a.err == nil {
 		if r := noVerdict(&a.o); r != nil {
@@ -116,7 +122,7 @@ func (c *clientStream) outcome(to *pb.StreamOutcome, a *answer) {
 		return
 	}
 	to.Attempt, to.WorkerId = int32(a.o.Attempt), a.o.WorkerID
-	c.s.log.sent(a.id)
+	s.log.sent(a.id)
 	if to.Failure = failureToWire(a.o.Failure); to.Failure != nil {
 		return
 	}

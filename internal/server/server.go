@@ -22,6 +22,7 @@ import (
 	"reparto/internal/auth"
 	"reparto/internal/dispatch"
 	"reparto/internal/legacy"
+	"reparto/internal/local"
 	"reparto/internal/metrics"
 	"reparto/internal/rpc"
 	"reparto/internal/secure"
@@ -309,7 +310,11 @@ func (s *Server) runLegacy(ctx context.Context, serve func(net.Listener), failed
 	}
 	var done sync.WaitGroup
 	done.Go(func() {
-		if err := s.legacy.Serve(ctx, conn); err != nil {
+		serve := func() error { return s.legacy.ServeFor(ctx, local.New(s.rpc.Local()), conn) }
+		if s.o.Legacy.TracerProvider != nil { // the SDKs make its spans
+			serve = func() error { return s.legacy.Serve(ctx, conn) }
+		}
+		if err := serve(); err != nil {
 			failed <- err
 		}
 	})

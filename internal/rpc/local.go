@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -173,7 +174,10 @@ func (c *localCall) abandon() {
 // which is the error then. The error of a registration is a status.
 func (l *Local) Work(ctx context.Context, r *pb.Register, serve func(context.Context, *dispatch.Session) error) error {
 	err := l.work(ctx, r, serve)
-	return l.s.refused.call(ctx, err)
+	if _, refused := errors.AsType[*refusal](err); refused {
+		return l.s.refused.call(ctx, err)
+	}
+	return err
 }
 
 func (l *Local) work(ctx context.Context, r *pb.Register, serve func(context.Context, *dispatch.Session) error) error {

@@ -9,7 +9,6 @@ import (
 	"net"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -138,7 +137,10 @@ func (s *workerSession) assign(ctx context.Context, t worker.Task, answer func(A
 		s.task = k
 		if limit := s.a.o.WorkerTaskTimeout; limit > 0 {
 			k.limit = time.AfterFunc(limit, func() {
-				s.finish(k, Answer{Err: fmt.Errorf("%w: %v", errTaskTimeout, limit), Abandon: true}, &s.a.n.timedOut, &s.a.n.abandoned)
+				if s.takeBack(k) {
+					s.a.n.timedOut.Add(1)
+					s.abandon(k, fmt.Errorf("%w: %v", errTaskTimeout, limit))
+				}
 			})
 		}
 	}
@@ -150,7 +152,9 @@ func (s *workerSession) assign(ctx context.Context, t worker.Task, answer func(A
 	}
 	s.debug(ctx, "task assigned", k.id, k.taskID)
 	if err := writeLine(s.conn, s.a.o.WriteTimeout, appendMessage(nil, verbAssign, k.id, payload)); err != nil {
-		s.finish(k, Answer{Err: err, Abandon: true}, &s.a.n.abandoned)
+		if s.takeBack(k) {
+			s.abandon(k, err)
+		}
 		return
 	}
 	s.a.n.assignments.Add(1)
@@ -162,17 +166,19 @@ func (s *workerSession) take(m message) {
 	s.mu.Lock()
 	k := s.task
 	s.mu.Unlock()
-	a := Answer{Result: bytes.Clone(m.data)}
-	if message, failed := failure(string(m.data)); failed {
-		a = Answer{Err: errors.New(message)}
-	}
-	if k == nil || string(m.id) != k.id || !s.finish(k, a, &s.a.n.answers) {
+	if k == nil || string(m.id) != k.id || !s.takeBack(k) {
 		s.a.n.stray.Add(1)
 		s.log.Warn("result for a task that this worker does not have", "task_id", loggable(m.id))
 		return
 	}
+	s.a.n.answers.Add(1)
 	s.peer.tasks.Add(1)
 	s.debug(context.Background(), "result received", k.id, k.taskID) // the log's alone
+	if message, failed := failure(string(m.data)); failed {
+		s.finish(k, Answer{Err: errors.New(message)})
+		return
+	}
+	s.finish(k, Answer{Result: bytes.Clone(m.data)})
 }
 
 // giveUp says that the worker is of no use any more: what it has goes back, for
@@ -184,32 +190,35 @@ func (s *workerSession) giveUp(why error) {
 	}
 	k := s.task
 	s.mu.Unlock()
-	if k != nil {
-		s.finish(k, Answer{Err: why, Abandon: true}, &s.a.n.abandoned)
+	if k != nil && s.takeBack(k) {
+		s.abandon(k, why)
 	}
 }
 
-// finish answers a task, and reports whether it had no answer before. It counts that
-// first.
-func (s *workerSession) finish(k *textTask, a Answer, counts ...*atomic.Uint64) bool {
+// takeBack takes a task from the worker, and reports whether it was still there:
+// then it is the caller's to answer.
+func (s *workerSession) takeBack(k *textTask) bool {
 	s.mu.Lock()
-	was := s.task
-	if was == k {
-		s.task = nil
-	}
-	s.mu.Unlock()
-	if was != k {
+	defer s.mu.Unlock()
+	if s.task != k {
 		return false
 	}
+	s.task = nil
+	return true
+}
+
+func (s *workerSession) abandon(k *textTask, why error) {
+	s.a.n.abandoned.Add(1)
+	s.finish(k, Answer{Err: why, Abandon: true})
+}
+
+// finish answers a task that was taken back.
+func (s *workerSession) finish(k *textTask, a Answer) {
 	if k.limit != nil {
 		k.limit.Stop()
 	}
-	for _, n := range counts {
-		n.Add(1)
-	}
 	k.answer(a)
 	s.running.Done()
-	return true
 }
 
 // textID is the id under which a text worker is told of a task: its text

@@ -94,13 +94,21 @@ func await[T any](t *testing.T, what string, c <-chan T) T {
 	}
 }
 
-// freePort is one that nobody has now, below those that connections get.
+// given are the ports that freePort has given out: what is to listen there may not
+// do so yet.
+var given sync.Map
+
+// freePort is one that nobody has now or was given before, below those that
+// connections get.
 func freePort(t *testing.T) string {
 	t.Helper()
 	for range 100 {
 		l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", 15000+rand.IntN(9900)))
-		if err == nil {
-			l.Close()
+		if err != nil {
+			continue
+		}
+		l.Close()
+		if _, before := given.LoadOrStore(l.Addr().String(), true); !before {
 			return l.Addr().String()
 		}
 	}

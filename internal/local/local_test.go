@@ -204,10 +204,14 @@ func TestAQuietWorkerStays(t *testing.T) {
 	const beat = 10 * time.Millisecond
 	h := open(t, dispatch.Options{Heartbeat: beat}, legacy.Options{})
 	c, w := h.client(), h.worker("w1")
+	session := h.d.Workers("", "", 1)[0].SessionID
 	began := time.Now()
 	c.say("TASK|t1|1")
 	w.hear("ASSIGN_TASK|t1|1")
 	h.until("twenty heartbeats have passed", func() bool { return time.Since(began) > 20*beat })
+	if now := h.d.Workers("", "", 1); len(now) != 1 || now[0].SessionID != session {
+		t.Error("it has another session, or none")
+	}
 	w.say("TASK_RESULT|t1|a")
 	c.hear("RESULT|t1|a")
 	if n := h.a.Counters(); n.Abandoned != 0 || n.Stray != 0 || h.d.Info().Sessions != 1 {

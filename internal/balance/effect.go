@@ -33,6 +33,9 @@ type Effect struct {
 	Task    Work         // Assign
 	Ref     Ref          // Finish
 	Outcome task.Outcome // Finish
+	// Waiter is that of the task, and a Finish is all that is left of both. It is
+	// not set of a task that stays in the tables: see State.Waiter.
+	Waiter Waiter
 	// Durable says that it is about a durable task: carry it out only when the
 	// changes up to now are written.
 	Durable bool

@@ -123,6 +123,13 @@ func (e *QueueFullError) Error() string {
 // is small, and used again for a later task with another generation.
 type Ref struct{ Index, generation uint32 }
 
+// Waiter is who waits for a task, and under which number. It is the owner's own;
+// nothing here looks at it.
+type Waiter struct {
+	Who    any
+	Number uint64
+}
+
 // State is everything that is known about tasks and sessions.
 type State struct {
 	opt      Options
@@ -209,6 +216,8 @@ type entry struct {
 	indexed    bool // among byID
 
 	over *closing // once terminal, of a task that stays in the tables then
+
+	waiter Waiter
 }
 
 // earlier are a task's attempts that have gone by. Most tasks have none.

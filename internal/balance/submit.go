@@ -147,6 +147,15 @@ func (s *State) full(limit, name string, most int) *QueueFullError {
 // waitingDurables counts the durable tasks that wait.
 func (s *State) waitingDurables() int { return s.durables - s.unsettled - s.runningDurables }
 
+// Waiter returns the place of a task's waiter, for the owner to write to, or nil
+// when the task is not in the tables. It is good until the next fact.
+func (s *State) Waiter(ref Ref) *Waiter {
+	if e := s.entry(ref); e != nil {
+		return &e.waiter
+	}
+	return nil
+}
+
 // Abandon says that nobody waits for a task any more. A durable one goes on.
 func (s *State) Abandon(now time.Time, ref Ref, reason string) {
 	if e := s.entry(ref); e != nil && e.d == nil {
@@ -165,10 +174,6 @@ func (s *State) Cancel(now time.Time, ref Ref, reason string) {
 // Empty reports whether every task has its outcome, on disk where it belongs
 // there.
 func (s *State) Empty() bool { return s.queued+s.scheduled+s.running+s.unsettled == 0 }
-
-// Indices is how large a Ref's Index can be before it must grow; it falls when
-// all that took so many has gone, kept outcomes too.
-func (s *State) Indices() int { return len(s.entries) }
 
 // Running returns the number of tasks that a worker has.
 func (s *State) Running() int { return s.running }
@@ -284,6 +289,9 @@ func (s *State) finish(now time.Time, e *entry, o task.Outcome, reason string) {
 	f.totals.count(o.State)
 	s.measures.all.count(o.State)
 	s.effects = append(s.effects, Effect{Kind: Finish, Ref: e.ref, TaskID: e.task.ID, Outcome: o, Durable: e.d != nil})
+	if e.d == nil {
+		s.effects[len(s.effects)-1].Waiter, e.waiter = e.waiter, Waiter{}
+	}
 	s.forget(f)
 	if e.d != nil {
 		e.over = &closing{outcome: o, finished: now}

@@ -44,9 +44,9 @@ func (d *Dispatcher) WaitTask(ctx context.Context, id string) (*task.Record, err
 	w := make(outcomeWaiter)
 	d.mu.Lock()
 	ref, ok := d.state.Find(id)
-	t := Ticket{ref: ref, waiter: w}
+	t := Ticket{ref: ref}
 	if ok {
-		d.wait(t)
+		d.wait(w, t)
 	}
 	d.mu.Unlock()
 	if !ok {
@@ -57,7 +57,7 @@ func (d *Dispatcher) WaitTask(ctx context.Context, id string) (*task.Record, err
 		return d.stored(context.WithoutCancel(ctx), id)
 	case <-ctx.Done():
 	}
-	d.Abandon(t)
+	d.Abandon(w, t)
 	d.mu.Lock()
 	r := d.state.Record(ref)
 	d.mu.Unlock()

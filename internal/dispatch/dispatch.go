@@ -81,9 +81,6 @@ type Options struct {
 	Log *slog.Logger
 }
 
-// maxIdleWaiting is how large the table of waiters may stay when it is empty.
-const maxIdleWaiting = 4096
-
 // sweeps is how often in an interval the sessions are looked at: what is due is
 // late, or early, by at most this part of it.
 const sweeps = 16
@@ -163,7 +160,6 @@ type Dispatcher struct {
 
 	mu       sync.Mutex
 	state    *balance.State
-	waiting  []waiting // by balance.Ref.Index
 	sessions map[*Session]struct{}
 	trails   *trails // nil when nobody looks
 	draining bool
@@ -266,9 +262,6 @@ func (d *Dispatcher) settle() {
 	}
 	if d.draining && d.state.Running() == 0 {
 		d.becomeIdle()
-	}
-	if len(d.waiting) > maxIdleWaiting && d.state.Indices() <= maxIdleWaiting && d.state.Empty() {
-		d.waiting = nil // nobody waits, and nobody will soon: a peak is not remembered for ever
 	}
 	if wake, ok := d.state.NextDeadline(); ok && wake.Before(d.armed) {
 		d.armed = wake

@@ -149,7 +149,7 @@ func stressClient(t *testing.T, d *Dispatcher, n uint64, accepted, told *atomic.
 		if len(tickets) > 0 && r.IntN(3) == 0 {
 			b := tickets[r.IntN(len(tickets))]
 			abandoned[b.Number] = true
-			d.Abandon(b.Ticket)
+			d.Abandon(c, b.Ticket)
 		}
 	}
 	deadline := time.Now().Add(20 * time.Second)

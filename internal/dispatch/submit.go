@@ -29,16 +29,18 @@ type Submission struct {
 // Ticket names a waiter's interest in a task.
 type Ticket struct {
 	ref    balance.Ref
-	waiter Waiter
 	number uint64
 }
 
-// waiting is who waits for one task. More than one wait when a task was
-// submitted again under the client's own id.
-type waiting struct {
-	ref   balance.Ref
-	first Ticket
-	more  []Ticket
+// crowd are all who wait for one task, when they are more than one: it was submitted
+// again under the client's own id.
+type crowd struct{ waiters []balance.Waiter }
+
+// Done implements Waiter.
+func (c *crowd) Done(_ uint64, taskID string, o task.Outcome) {
+	for _, w := range c.waiters {
+		w.Who.(Waiter).Done(w.Number, taskID, o)
+	}
 }
 
 // Submit accepts a batch of valid tasks. A task without an ID gets a UUIDv7.
@@ -58,8 +60,8 @@ func (d *Dispatcher) Submit(w Waiter, batch []Submission) {
 		if d.trails != nil && d.state.Accepted() != before { // else it joined what was there
 			d.trails.follow(&b.Task, now)
 		}
-		b.Ticket = Ticket{ref, w, b.Number}
-		d.wait(b.Ticket)
+		b.Ticket = Ticket{ref, b.Number}
+		d.wait(w, b.Ticket)
 		if d.logTasks && !d.state.Offered(b.Task.Function) {
 			d.log.Debug("no worker available", "task_id", b.Task.ID, "function", b.Task.Function)
 		}
@@ -84,40 +86,40 @@ func (d *Dispatcher) name(batch []Submission, now time.Time) {
 	}
 }
 
-func (d *Dispatcher) wait(t Ticket) {
-	for int(t.ref.Index) >= len(d.waiting) {
-		d.waiting = append(d.waiting, waiting{})
+// wait notes that somebody waits for a task in the tables. The caller holds d.mu.
+func (d *Dispatcher) wait(w Waiter, t Ticket) {
+	at, next := d.state.Waiter(t.ref), balance.Waiter{Who: w, Number: t.number}
+	switch who := at.Who.(type) {
+	case nil:
+		*at = next
+	case *crowd:
+		who.waiters = append(who.waiters, next)
+	default:
+		*at = balance.Waiter{Who: &crowd{[]balance.Waiter{*at, next}}}
 	}
-	w := &d.waiting[t.ref.Index]
-	if w.ref == t.ref && w.first.waiter != nil {
-		w.more = append(w.more, t)
-		return
-	}
-	*w = waiting{ref: t.ref, first: t}
 }
 
-// Abandon says that the waiters of these tickets are gone. A task that nobody
-// waits for any more is cancelled, unless it is durable. Tickets whose task is over are ignored.
-func (d *Dispatcher) Abandon(tickets ...Ticket) {
+// Abandon says that w is gone, which had these tickets. A task that nobody waits
+// for any more is cancelled, unless it is durable. Tickets whose task is over are
+// ignored.
+func (d *Dispatcher) Abandon(w Waiter, tickets ...Ticket) {
 	now := time.Now()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, t := range tickets {
-		if int(t.ref.Index) >= len(d.waiting) {
+		at, gone := d.state.Waiter(t.ref), balance.Waiter{Who: w, Number: t.number}
+		if at == nil {
 			continue
 		}
-		w := &d.waiting[t.ref.Index]
-		if w.ref != t.ref {
-			continue
-		}
-		if w.first == t && len(w.more) > 0 {
-			w.first, w.more = w.more[0], w.more[1:]
-		} else if w.first == t {
-			w.first = Ticket{}
+		if c, many := at.Who.(*crowd); many {
+			c.waiters = slices.DeleteFunc(c.waiters, func(one balance.Waiter) bool { return one == gone })
+			if len(c.waiters) == 1 {
+				*at = c.waiters[0]
+			}
+		} else if *at == gone {
+			*at = balance.Waiter{}
 			d.state.Abandon(now, t.ref, task.CancelClientGone)
 			d.settle()
-		} else {
-			w.more = slices.DeleteFunc(w.more, func(m Ticket) bool { return m == t })
 		}
 	}
 }
@@ -130,18 +132,13 @@ func (d *Dispatcher) finish(e *balance.Effect) {
 	if d.trails != nil {
 		d.trails.finished(e)
 	}
-	if int(e.Ref.Index) >= len(d.waiting) {
-		return // nobody waits for a durable task
+	w := e.Waiter
+	if w.Who == nil { // the task is in the tables still
+		at := d.state.Waiter(e.Ref)
+		if at == nil || at.Who == nil {
+			return
+		}
+		w, *at = *at, balance.Waiter{}
 	}
-	w := &d.waiting[e.Ref.Index]
-	if w.ref != e.Ref {
-		return
-	}
-	if w.first.waiter != nil {
-		w.first.waiter.Done(w.first.number, e.TaskID, e.Outcome)
-	}
-	for _, t := range w.more {
-		t.waiter.Done(t.number, e.TaskID, e.Outcome)
-	}
-	*w = waiting{}
+	w.Who.(Waiter).Done(w.Number, e.TaskID, e.Outcome)
 }

@@ -2,7 +2,6 @@ package dispatch
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -61,13 +60,13 @@ func TestTheLastWaiterToLeaveCancels(t *testing.T) {
 				tickets = append(tickets, submit(t, d, c, uint64(i), ownTask("id", "sum", "1")))
 			}
 			a := assigned(t, ses)
-			d.Abandon(tickets[order[0]])
-			d.Abandon(tickets[order[1]], tickets[order[0]]) // twice does no harm
+			d.Abandon(c, tickets[order[0]])
+			d.Abandon(c, tickets[order[1]], tickets[order[0]]) // twice does no harm
 			quiet(t, ses)
 			if n := d.Info().Running; n != 1 {
 				t.Fatalf("%d tasks run after all but one waiter left, want 1", n)
 			}
-			d.Abandon(tickets[order[2]])
+			d.Abandon(c, tickets[order[2]])
 			f := next(t, ses)
 			if len(f.Cancel) != 1 || f.Cancel[0] != (Cancel{"id", a.Token, task.CancelClientGone}) {
 				t.Fatalf("frame %+v, want the cancel of %s for CLIENT_GONE", f, a.TaskID)
@@ -87,7 +86,7 @@ func TestOneWhoStaysGetsTheOutcome(t *testing.T) {
 	ses, gone, stays := attach(t, d, "w1", 1, "sum"), newClient(), newClient()
 	first := submit(t, d, gone, 1, ownTask("id", "sum", "1"))
 	submit(t, d, stays, 1, ownTask("id", "sum", "1"))
-	d.Abandon(first)
+	d.Abandon(gone, first)
 	answer(ses, assigned(t, ses), "1")
 	succeeded(t, stays.outcome(t, 1), "1")
 	gone.untold(t, 1)
@@ -97,7 +96,7 @@ func TestAbandonedInTheQueueIsNeverGivenOut(t *testing.T) {
 	d := open(t, Options{})
 	c := newClient()
 	ticket := submit(t, d, c, 1, newTask("sum", "1"))
-	d.Abandon(ticket)
+	d.Abandon(c, ticket)
 	if n := d.Info(); n.Queued != 0 || n.Bytes != 0 {
 		t.Fatalf("%+v after the only waiter left, want nothing queued", n.Counts)
 	}
@@ -114,7 +113,7 @@ func TestTicketsOfAnIndexThatIsUsedAgain(t *testing.T) {
 	if fresh.ref.Index != old.ref.Index {
 		t.Fatalf("the second task has index %d, the first had %d: this test needs them equal", fresh.ref.Index, old.ref.Index)
 	}
-	d.Abandon(old, Ticket{})
+	d.Abandon(c, old, Ticket{})
 	answer(ses, assigned(t, ses), "2")
 	if got := c.told[1]; len(got) != 2 || string(got[1].o.Result) != "2" {
 		t.Fatalf("outcomes %+v: the second task must not be hit by the first one's ticket", got)
@@ -123,8 +122,8 @@ func TestTicketsOfAnIndexThatIsUsedAgain(t *testing.T) {
 
 func TestAbandonOfWhatIsUnknownIsIgnored(t *testing.T) {
 	d := open(t, Options{})
-	d.Abandon()
-	d.Abandon(Ticket{}, Ticket{ref: balance.Ref{Index: 1 << 30}})
+	d.Abandon(nil)
+	d.Abandon(nil, Ticket{}, Ticket{ref: balance.Ref{Index: 1 << 30}})
 	empty(t, d)
 }
 
@@ -160,7 +159,7 @@ func TestRefusalsInABatchLeaveTheOthersAlone(t *testing.T) {
 		if b.Err != nil {
 			c.untold(t, b.Number)
 		}
-		d.Abandon(b.Ticket)
+		d.Abandon(c, b.Ticket)
 	}
 	empty(t, d)
 }
@@ -247,56 +246,4 @@ func passes(t *testing.T, d time.Duration) {
 	t.Helper()
 	time.Sleep(d)
 	synctest.Wait()
-}
-
-// nobody is a waiter that does not mind.
-type nobody struct{}
-
-func (nobody) Done(uint64, string, task.Outcome) {}
-
-func TestTheTableOfWaitersShrinksAfterAPeak(t *testing.T) {
-	d, err := Open(Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.Close()
-	const peak = maxIdleWaiting + 1
-	batch := make([]Submission, peak)
-	for i := range batch {
-		batch[i].Task = task.Task{Function: "f", Deadline: time.Now().Add(time.Hour), MaxAttempts: 1}
-	}
-	d.Submit(nobody{}, batch)
-	tickets := make([]Ticket, peak)
-	for i := range batch {
-		tickets[i] = batch[i].Ticket
-	}
-	d.Abandon(tickets[1:]...)
-	if len(d.waiting) != peak {
-		t.Errorf("the table has %d places while somebody waits, want %d", len(d.waiting), peak)
-	}
-	d.Abandon(tickets[0])
-	if len(d.waiting) != 0 {
-		t.Errorf("the table has %d places when nobody waits", len(d.waiting))
-	}
-	d.Abandon(tickets...) // of tasks that are over: nothing happens
-}
-
-// Outcomes that are kept hold their places: letting go of the table whenever
-// nobody waits would mean to make it anew with the next task.
-func TestTheTableStaysWhileOutcomesAreKept(t *testing.T) {
-	d := open(t, Options{})
-	ses := attach(t, d, "w", 1, "f")
-	c := &counter{}
-	var f Frame
-	for i := range maxIdleWaiting + 10 {
-		b := []Submission{{Task: task.Task{ID: fmt.Sprint("own", i), OwnID: true, Function: "f", Deadline: time.Now().Add(time.Hour), MaxAttempts: 1}}}
-		d.Submit(c, b)
-		if err := ses.Next(&f); err != nil {
-			t.Fatal(err)
-		}
-		ses.Results([]Result{{TaskID: f.Assign[0].TaskID, Attempt: 1, Token: f.Assign[0].Token}})
-	}
-	if c.n != maxIdleWaiting+10 || len(d.waiting) <= maxIdleWaiting {
-		t.Errorf("%d outcomes; the table has %d places while as many outcomes are kept", c.n, len(d.waiting))
-	}
 }

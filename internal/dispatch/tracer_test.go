@@ -132,56 +132,56 @@ func TestAnAssignmentCarriesItsTrace(t *testing.T) {
 
 func TestEveryEndOfAnAttemptIsTold(t *testing.T) {
 	for name, c := range map[string]struct {
-		does func(t *testing.T, d *Dispatcher, ticket Ticket, ses *Session, a Assignment)
+		does func(t *testing.T, d *Dispatcher, leave func(), ses *Session, a Assignment)
 		told []string
 	}{
-		"a retry": {func(t *testing.T, d *Dispatcher, _ Ticket, ses *Session, a Assignment) {
+		"a retry": {func(t *testing.T, d *Dispatcher, _ func(), ses *Session, a Assignment) {
 			fail(ses, a, task.Failure{Reason: "BUSY", Retry: true})
 			answer(ses, assigned(t, ses), "y")
 		}, []string{"t answered BUSY", "t assigned 2 w", "t answered", "t SUCCEEDED"}},
-		"a failure": {func(t *testing.T, d *Dispatcher, _ Ticket, ses *Session, a Assignment) {
+		"a failure": {func(t *testing.T, d *Dispatcher, _ func(), ses *Session, a Assignment) {
 			fail(ses, a, task.Failure{Reason: "BAD"})
 		}, []string{"t answered BAD", "t FAILED"}},
-		"the client goes": {func(t *testing.T, d *Dispatcher, ticket Ticket, ses *Session, a Assignment) {
-			d.Abandon(ticket)
+		"the client goes": {func(t *testing.T, d *Dispatcher, leave func(), ses *Session, a Assignment) {
+			leave()
 			answer(ses, a, "too late")
 		}, []string{"t cancelled CLIENT_GONE", "t CANCELLED"}},
-		"the attempt takes too long": {func(t *testing.T, d *Dispatcher, _ Ticket, ses *Session, a Assignment) {
+		"the attempt takes too long": {func(t *testing.T, d *Dispatcher, _ func(), ses *Session, a Assignment) {
 			time.Sleep(3 * time.Second)
 			if f := next(t, ses); len(f.Assign) == 0 { // the cancellation alone
 				f = next(t, ses)
 			}
 			answer(ses, a, "late, and good")
 		}, []string{"t cancelled ATTEMPT_TIMEOUT", "t assigned 2 w", "t cancelled SUPERSEDED", "t SUCCEEDED"}},
-		"the worker goes": {func(t *testing.T, d *Dispatcher, _ Ticket, ses *Session, a Assignment) {
+		"the worker goes": {func(t *testing.T, d *Dispatcher, _ func(), ses *Session, a Assignment) {
 			ses.Detach()
 			other := attach(t, d, "w2", 1, "f")
 			answer(other, assigned(t, other), "y")
 		}, []string{"t lost", "t assigned 2 w2", "t answered", "t SUCCEEDED"}},
-		"the worker comes back for it": {func(t *testing.T, d *Dispatcher, _ Ticket, ses *Session, a Assignment) {
+		"the worker comes back for it": {func(t *testing.T, d *Dispatcher, _ func(), ses *Session, a Assignment) {
 			ses.Detach()
 			again := claim(t, d, a)
 			answer(again, a, "y")
 		}, []string{"t lost", "t resumed 1 w", "t answered", "t SUCCEEDED"}},
-		"a newer session takes its place": {func(t *testing.T, d *Dispatcher, _ Ticket, ses *Session, a Assignment) {
+		"a newer session takes its place": {func(t *testing.T, d *Dispatcher, _ func(), ses *Session, a Assignment) {
 			again := claim(t, d, a)
 			answer(again, a, "y")
 		}, []string{"t lost", "t resumed 1 w", "t answered", "t SUCCEEDED"}},
-		"it comes back too late": {func(t *testing.T, d *Dispatcher, _ Ticket, ses *Session, a Assignment) {
+		"it comes back too late": {func(t *testing.T, d *Dispatcher, _ func(), ses *Session, a Assignment) {
 			ses.Detach()
 			other := attach(t, d, "w2", 1, "f")
 			later := assigned(t, other)
 			claim(t, d, a)
 			answer(other, later, "y")
 		}, []string{"t lost", "t assigned 2 w2", "t answered", "t SUCCEEDED"}},
-		"it took too long, and comes back": {func(t *testing.T, d *Dispatcher, _ Ticket, ses *Session, a Assignment) {
+		"it took too long, and comes back": {func(t *testing.T, d *Dispatcher, _ func(), ses *Session, a Assignment) {
 			time.Sleep(2050 * time.Millisecond) // the next attempt is not due yet
 			ses.Detach()
 			again := claim(t, d, a)
 			next(t, again) // it may stop
 			answer(again, assigned(t, again), "y")
 		}, []string{"t cancelled ATTEMPT_TIMEOUT", "t assigned 2 w", "t answered", "t SUCCEEDED"}},
-		"the balancer stops": {func(t *testing.T, d *Dispatcher, _ Ticket, ses *Session, a Assignment) {
+		"the balancer stops": {func(t *testing.T, d *Dispatcher, _ func(), ses *Session, a Assignment) {
 			d.Close()
 		}, []string{"t lost", "t CANCELLED"}},
 	} {
@@ -196,8 +196,9 @@ func TestEveryEndOfAnAttemptIsTold(t *testing.T) {
 				}
 				tk := tracedTask("t")
 				tk.AttemptTimeout = 2 * time.Second
-				ticket := submit(t, d, newClient(), 1, tk)
-				c.does(t, d, ticket, ses, assigned(t, ses))
+				client := newClient()
+				ticket := submit(t, d, client, 1, tk)
+				c.does(t, d, func() { d.Abandon(client, ticket) }, ses, assigned(t, ses))
 				synctest.Wait()
 				n.want(t, d, append([]string{"t waits for 0s", "t assigned 1 w"}, c.told...)...)
 			})

@@ -164,7 +164,7 @@ func (c *localCall) Done(_ uint64, id string, o task.Outcome) {
 
 func (c *localCall) abandon() {
 	if c.finish() {
-		c.l.s.tasks.tasks.Abandon(c.batch[0].Ticket)
+		c.l.s.tasks.tasks.Abandon(c, c.batch[0].Ticket)
 		c.done(nil)
 	}
 }

@@ -252,8 +252,8 @@ type counting struct {
 
 func (c *counting) wrap(d *dispatch.Dispatcher) Inside { c.Dispatcher = d; return c }
 
-func (c *counting) Abandon(tickets ...dispatch.Ticket) {
-	c.Dispatcher.Abandon(tickets...)
+func (c *counting) Abandon(w dispatch.Waiter, tickets ...dispatch.Ticket) {
+	c.Dispatcher.Abandon(w, tickets...)
 	c.abandoned.Add(int64(len(tickets)))
 }
 

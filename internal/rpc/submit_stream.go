@@ -42,8 +42,8 @@ type clientStream struct {
 // flight is a task that has no outcome yet.
 type flight struct {
 	ticket dispatch.Ticket
-	size   int  // of its payload
-	text   bool // the client gave text, and wants it back
+	size   uint32 // of its payload, which came in a gRPC message: those are below 4 GiB
+	text   bool   // the client gave text, and wants it back
 }
 
 // answer is an outcome on its way out: with err, one without a verdict.
@@ -131,17 +131,17 @@ func (c *clientStream) abandonAll() {
 	tickets := make([]dispatch.Ticket, 0, c.flights.Len())
 	for _, f := range c.flights.All() {
 		tickets = append(tickets, f.ticket)
-		bytes += f.size
+		bytes += int(f.size)
 	}
 	c.quotas.letGo(len(tickets), bytes)
 	c.mu.Unlock()
-	c.s.tasks.Abandon(tickets...)
+	c.s.tasks.Abandon(c, tickets...)
 }
 
 // arrive says that a task has its answer. The caller holds c.mu.
 func (c *clientStream) arrive(number uint64, f *flight) {
 	if !c.ended { // else all were let go of together
-		c.quotas.letGo(1, f.size)
+		c.quotas.letGo(1, int(f.size))
 	}
 	c.flights.Remove(number)
 }
@@ -252,7 +252,7 @@ func (c *clientStream) submit(tasks []*pb.StreamTask, batch []dispatch.Submissio
 			continue
 		}
 		t.Owner, batch[n].Number = owner, f.GetNumber()
-		*c.flights.Add(f.GetNumber()) = flight{text: f.Text != nil, size: len(t.Payload)}
+		*c.flights.Add(f.GetNumber()) = flight{text: f.Text != nil, size: uint32(len(t.Payload))}
 	}
 	c.mu.Unlock()
 	for i := 0; c.s.log.on && i < len(batch); i++ {
@@ -292,7 +292,7 @@ func (c *clientStream) accepted(batch []dispatch.Submission) {
 	}
 	c.s.refused.task(c.stream.Context(), c.refused, told)
 	c.mu.Unlock()
-	c.s.tasks.Abandon(late...)
+	c.s.tasks.Abandon(c, late...)
 }
 
 // cancel gives up single tasks, which is their outcome.
@@ -307,7 +307,7 @@ func (c *clientStream) cancel(numbers []uint64) {
 		}
 	}
 	c.mu.Unlock()
-	c.s.tasks.Abandon(tickets...)
+	c.s.tasks.Abandon(c, tickets...)
 }
 
 // Done implements dispatch.Waiter.

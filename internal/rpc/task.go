@@ -16,8 +16,8 @@ import (
 type Tasks interface {
 	// Submit takes a batch of valid tasks, as dispatch.Dispatcher does.
 	Submit(w dispatch.Waiter, batch []dispatch.Submission)
-	// Abandon says that nobody waits for these any more.
-	Abandon(tickets ...dispatch.Ticket)
+	// Abandon says that w, which had these tickets, waits no more.
+	Abandon(w dispatch.Waiter, tickets ...dispatch.Ticket)
 }
 
 // taskService is the door for clients.
@@ -90,7 +90,7 @@ func (s *taskService) Submit(ctx context.Context, req *pb.SubmitRequest) (*pb.Su
 	select {
 	case <-c.done:
 	case <-ctx.Done():
-		s.tasks.Abandon(c.batch[0].Ticket)
+		s.tasks.Abandon(c, c.batch[0].Ticket)
 		// From here on Done is not called any more; it may have been.
 		select {
 		case <-c.done:

@@ -20,11 +20,15 @@ type Of[V any] struct {
 	len    int
 }
 
+// place holds the value of the number below its mark; one whose mark is zero is empty.
 type place[V any] struct {
-	value  V
-	number uint64
-	taken  bool
+	value V
+	mark  uint64
 }
+
+// mark is what a place bears that holds the number. The one number that has none is
+// always among the others.
+func mark(number uint64) uint64 { return number + 1 }
 
 // A table has fewest places at first, and loses all of them when it becomes empty
 // and has more than mostIdle: so that a peak is not remembered for ever.
@@ -45,7 +49,7 @@ func (t *Of[V]) Find(number uint64) *V {
 	if t.len == 0 {
 		return nil
 	}
-	if p := t.at(number); p.taken && p.number == number {
+	if p := t.at(number); p.mark == mark(number) && p.mark != 0 {
 		return &p.value
 	}
 	if p := t.others[number]; p != nil {
@@ -65,14 +69,14 @@ func (t *Of[V]) Add(number uint64) *V {
 
 func (t *Of[V]) put(number uint64) *V {
 	p := t.at(number)
-	if p.taken {
+	if p.mark != 0 || mark(number) == 0 {
 		p = &place[V]{}
 		if t.others == nil {
 			t.others = map[uint64]*place[V]{}
 		}
 		t.others[number] = p
 	}
-	p.number, p.taken = number, true
+	p.mark = mark(number)
 	return &p.value
 }
 
@@ -89,7 +93,7 @@ func (t *Of[V]) Remove(number uint64) {
 	if t.len == 0 {
 		return
 	}
-	if p := t.at(number); p.taken && p.number == number {
+	if p := t.at(number); p.mark == mark(number) && p.mark != 0 {
 		*p = place[V]{}
 	} else if t.others[number] != nil {
 		delete(t.others, number)
@@ -106,7 +110,7 @@ func (t *Of[V]) Remove(number uint64) {
 func (t *Of[V]) All() iter.Seq2[uint64, *V] {
 	return func(yield func(uint64, *V) bool) {
 		for i := range t.places {
-			if p := &t.places[i]; p.taken && !yield(p.number, &p.value) {
+			if p := &t.places[i]; p.mark != 0 && !yield(p.mark-1, &p.value) {
 				return
 			}
 		}

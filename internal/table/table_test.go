@@ -12,6 +12,7 @@ func FuzzTable(f *testing.F) {
 	f.Add(uint64(1<<32), uint64(7), uint16(500))  // all in one place
 	f.Add(uint64(1<<32|1), uint64(3), uint16(90)) // generations in the upper half
 	f.Add(uint64(0x9e3779b97f4a7c15), uint64(5), uint16(2000))
+	f.Add(^uint64(0), uint64(3), uint16(500)) // the last number, and those before it
 	f.Fuzz(func(t *testing.T, step, seed uint64, n uint16) {
 		chance := rand.New(rand.NewPCG(seed, 0))
 		var got Of[int]

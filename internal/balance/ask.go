@@ -103,7 +103,7 @@ func (s *State) Explain(ref Ref) (x Explanation, ok bool) {
 		x.Position = min(x.Position*e.fn.waitsFor.owners(), maxPosition) // each has a turn
 	}
 	if e.current != nil {
-		x.Session, x.Started = e.current.session, e.current.started
+		x.Session, x.Started = e.current.session, e.current.started()
 	}
 	return x, true
 }

@@ -11,20 +11,65 @@ import (
 // then until the worker answers or leaves, also when nobody wants the answer any
 // more.
 type assignment struct {
-	index   uint32
 	token   uint64 // as the worker knows it
 	session *Session
-	pos     int    // in session.held
-	entry   *entry // nil once nobody wants the answer
-	attempt int
-	started time.Time
+	entry   *entry        // nil once nobody wants the answer
+	began   time.Duration // when, after its session did
+	rare    *rare         // nil before there is anything in it
+	index   uint32        // in State.assignments
+	pos     uint32        // in session.held or session.owed
+	attempt int32
 	told    bool // the worker was told to stop
 	owed    bool // finished already, its result follows: it takes no slot
-	durable bool
-	// For listings, after the entry is gone.
+}
+
+// rare is what few assignments have: apart from them, since each is looked at twice
+// for each task and fits in a cache line so.
+type rare struct {
+	// What the entry knew, once it is gone.
 	taskID, function string
+	durable          bool
 	progress         Progress
 }
+
+// rarities returns where to write what few assignments have.
+func (a *assignment) rarities() *rare {
+	if a.rare == nil {
+		a.rare = &rare{}
+	}
+	return a.rare
+}
+
+// leave notes that nobody wants the answer any more.
+func (a *assignment) leave() {
+	if e := a.entry; e != nil {
+		r := a.rarities()
+		r.taskID, r.function, r.durable = e.task.ID, e.fn.name, e.d != nil
+		a.entry = nil
+	}
+}
+
+// names tells whose task it is, also when the task is gone.
+func (a *assignment) names() (taskID, function string) {
+	switch {
+	case a.entry != nil:
+		return a.entry.task.ID, a.entry.fn.name
+	case a.rare != nil:
+		return a.rare.taskID, a.rare.function
+	}
+	return "", ""
+}
+
+// durable reports whether its task is, also when the task is gone.
+func (a *assignment) durable() bool {
+	if a.entry != nil {
+		return a.entry.d != nil
+	}
+	return a.rare != nil && a.rare.durable
+}
+
+// started is when the task was handed over.
+func (a *assignment) started() time.Time { return a.session.joined.Add(a.began) }
 
 // Progress is how far a worker says it is.
 type Progress struct {
@@ -121,7 +166,7 @@ func (s *State) assign(now time.Time, e *entry, ses *Session) {
 		s.measures.all.Retried++
 	}
 	e.fn.dispatched(now, now.Sub(e.due))
-	a := s.newAssignment(ses, e.attempt, now, false)
+	a := s.newAssignment(ses, int(e.attempt), now, false)
 	s.generation++
 	a.token = uint64(s.generation)<<32 | uint64(a.index)
 	e.fn.waitsFor.took(e)
@@ -129,7 +174,7 @@ func (s *State) assign(now time.Time, e *entry, ses *Session) {
 	e.began(now, a)
 	ses.took(e.fn)
 	s.effects = append(s.effects, Effect{
-		Kind: Assign, Session: ses, Token: a.token, Attempt: a.attempt, TaskID: e.task.ID,
+		Kind: Assign, Session: ses, Token: a.token, Attempt: int(a.attempt), TaskID: e.task.ID,
 		Task:    Work{Function: e.task.Function, Payload: e.task.Payload, Metadata: e.task.Metadata, Deadline: e.task.Deadline},
 		Durable: e.d != nil,
 	})
@@ -149,14 +194,14 @@ func (s *State) run(e *entry, a *assignment) {
 		s.runningDurables++
 		e.d.awaited = false
 	}
-	a.entry, a.taskID, a.function, a.durable = e, e.task.ID, e.fn.name, e.d != nil
+	a.entry = e
 	s.setTimer(e)
 }
 
 // disown says that nobody waits for the assignment any more. It keeps its slot
 // until the worker lets go of it.
 func (s *State) disown(a *assignment, reason string) {
-	a.entry = nil
+	a.leave()
 	s.stop(a, reason)
 }
 
@@ -165,8 +210,9 @@ func (s *State) stop(a *assignment, reason string) {
 		return
 	}
 	a.told = true
+	id, _ := a.names()
 	s.effects = append(s.effects, Effect{
-		Kind: CancelAssignment, Session: a.session, Token: a.token, Reason: reason, TaskID: a.taskID, Durable: a.durable,
+		Kind: CancelAssignment, Session: a.session, Token: a.token, Reason: reason, TaskID: id, Durable: a.durable(),
 	})
 }
 
@@ -179,9 +225,9 @@ func (s *State) newAssignment(ses *Session, attempt int, now time.Time, owed boo
 		a = &assignment{index: uint32(len(s.assignments))}
 		s.assignments = append(s.assignments, a)
 	}
-	a.session, a.attempt, a.started, a.owed = ses, attempt, now, owed
+	a.session, a.attempt, a.began, a.owed = ses, int32(attempt), now.Sub(ses.joined), owed
 	list := ses.listOf(a)
-	a.pos = len(*list)
+	a.pos = uint32(len(*list))
 	*list = append(*list, a)
 	if !owed && ses.free() == 0 {
 		ses.showFree(false)
@@ -206,7 +252,10 @@ func (s *State) release(a *assignment) {
 }
 
 func (s *State) recycle(a *assignment) {
-	*a = assignment{index: a.index}
+	if a.rare != nil {
+		*a.rare = rare{}
+	}
+	*a = assignment{index: a.index, rare: a.rare}
 	s.unusedSlots = append(s.unusedSlots, a.index)
 }
 

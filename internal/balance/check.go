@@ -226,15 +226,16 @@ func (s *State) checkSession(ses *Session) error {
 		return fmt.Errorf("holds %d assignments in %d slots", len(ses.held), ses.Slots)
 	}
 	for _, a := range append(slices.Clone(ses.held), ses.owed...) {
+		taskID, _ := a.names()
 		switch {
 		case a.session != ses || (*ses.listOf(a))[a.pos] != a:
-			return fmt.Errorf("assignment %d of %s is not its own", a.attempt, a.taskID)
+			return fmt.Errorf("assignment %d of %s is not its own", a.attempt, taskID)
 		case s.held(ses, a.token) != a:
-			return fmt.Errorf("token %x does not lead to the assignment of %s", a.token, a.taskID)
+			return fmt.Errorf("token %x does not lead to the assignment of %s", a.token, taskID)
 		case a.entry != nil && a.entry.current != a && !slices.Contains(a.entry.late(), a):
-			return fmt.Errorf("its assignment of %s belongs to a task that does not know it", a.taskID)
+			return fmt.Errorf("its assignment of %s belongs to a task that does not know it", taskID)
 		case a.entry == nil && !a.told:
-			return fmt.Errorf("was never told that nobody wants %s any more", a.taskID)
+			return fmt.Errorf("was never told that nobody wants %s any more", taskID)
 		}
 	}
 	return nil
@@ -245,7 +246,7 @@ func (s *State) checkTimers() error {
 	for i, t := range heap {
 		if t.entry == nil {
 			empty++
-		} else if t.entry.timer != i+1 {
+		} else if int(t.entry.timer) != i+1 {
 			return fmt.Errorf("timer %d does not know its place", i)
 		}
 		if i > 0 && t.wake.Before(heap[(i-1)/2].wake) {

@@ -69,7 +69,7 @@ func (s *State) Changes(changes []task.Change) []task.Change {
 func (e *entry) record(r *task.Record) {
 	*r = task.Record{
 		Task: e.task, Seq: e.seq, Enqueued: e.accepted, State: e.state, Due: e.due,
-		FailedAttempts: e.failed, LostAttempts: e.lost, Attempts: e.d.attempts,
+		FailedAttempts: int(e.failed), LostAttempts: int(e.lost), Attempts: e.d.attempts,
 	}
 	if e.d.awaited {
 		r.State = task.Running
@@ -240,7 +240,7 @@ func (e *entry) began(now time.Time, a *assignment) {
 		list = list[over:]
 	}
 	e.d.attempts = append(slices.Clip(list), task.Attempt{
-		Number: a.attempt, Token: a.token, WorkerID: a.session.WorkerID, Started: now,
+		Number: int(a.attempt), Token: a.token, WorkerID: a.session.WorkerID, Started: now,
 	})
 }
 

@@ -143,7 +143,7 @@ func TestATasksOwnBackoff(t *testing.T) {
 	seen := map[time.Duration]bool{}
 	for seq := range uint64(200) {
 		for failed, mean := range map[int]time.Duration{1: time.Second, 2: 3 * time.Second, 3: 9 * time.Second, 4: 20 * time.Second, 9: 20 * time.Second} {
-			e := &entry{seq: seq, failed: failed, d: &durable{}, task: task.Task{Durable: own}}
+			e := &entry{seq: seq, failed: int32(failed), d: &durable{}, task: task.Task{Durable: own}}
 			got := s.backoff(e, 0)
 			if got < mean/2 || got > mean*3/2 {
 				t.Fatalf("after %d failures the wait is %v, want %v to %v", failed, got, mean/2, mean*3/2)

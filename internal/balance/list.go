@@ -134,11 +134,15 @@ func (s *State) Sessions(now time.Time, function, after string, limit, running i
 
 func (ses *Session) oldest(now time.Time, limit int) []RunningInfo {
 	held := slices.Clone(ses.held)
-	slices.SortFunc(held, func(a, b *assignment) int { return a.started.Compare(b.started) })
+	slices.SortFunc(held, func(a, b *assignment) int { return cmp.Compare(a.began, b.began) })
 	held = held[:min(limit, len(held))]
 	infos := make([]RunningInfo, len(held))
 	for i, a := range held {
-		infos[i] = RunningInfo{a.taskID, a.function, a.attempt, now.Sub(a.started), a.told, a.progress}
+		id, function := a.names()
+		infos[i] = RunningInfo{TaskID: id, Function: function, Attempt: int(a.attempt), For: now.Sub(a.started()), Cancelled: a.told}
+		if a.rare != nil {
+			infos[i].Progress = a.rare.progress
+		}
 	}
 	return infos
 }

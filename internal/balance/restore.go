@@ -24,11 +24,11 @@ func (s *State) Restore(now time.Time, r *task.Record, claimUntil time.Time) Ref
 	e.accepted, e.seq = r.Enqueued, r.Seq
 	s.lastSeq = max(s.lastSeq, r.Seq)
 	e.rank = s.rankOf(&e.task, later(r.Enqueued, r.Durable.RunAt))
-	e.failed, e.lost = r.FailedAttempts, r.LostAttempts
+	e.failed, e.lost = int32(r.FailedAttempts), int32(r.LostAttempts)
 	e.d = &durable{attempts: r.Attempts, stored: r.State, absent: r.Payload == nil}
 	s.resident += e.residentBytes()
 	for _, a := range r.Attempts {
-		e.attempt = max(e.attempt, a.Number)
+		e.attempt = max(e.attempt, int32(a.Number))
 		s.addPast(e, pastAttempt{token: a.Token, attempt: a.Number})
 	}
 	s.index(e)

@@ -34,8 +34,8 @@ func (s *State) Result(now time.Time, ses *Session, r *Result) (durable bool) {
 		return durable
 	}
 	e := a.entry
-	durable = a.durable && (e != nil || s.byID[r.TaskID].isUnsettled())
-	current, attempt, started := e != nil && e.current == a, a.attempt, a.started
+	durable = a.durable() && (e != nil || s.byID[r.TaskID].isUnsettled())
+	current, attempt, started := e != nil && e.current == a, int(a.attempt), a.started()
 	s.release(a)
 	ses.done++
 	switch {
@@ -114,7 +114,7 @@ func (s *State) settle(now time.Time, ses *Session, e *entry, attempt int, r *Re
 func (s *State) fail(now time.Time, e *entry, attempt int, workerID string, f *task.Failure) {
 	e.failed++
 	at := now.Add(s.backoff(e, f.RetryAfter))
-	if !f.Retry || e.failed >= e.task.MaxAttempts || !at.Before(e.task.Deadline) {
+	if !f.Retry || int(e.failed) >= e.task.MaxAttempts || !at.Before(e.task.Deadline) {
 		s.finish(now, e, task.Outcome{
 			State: task.Failed, Failure: f, Attempt: attempt, WorkerID: workerID,
 		}, task.CancelSuperseded)
@@ -138,7 +138,7 @@ func (s *State) backoff(e *entry, asked time.Duration) time.Duration {
 	}
 	wait, most := cmp.Or(b.Initial, s.opt.Backoff), cmp.Or(b.Maximum, s.opt.MaxBackoff)
 	times := cmp.Or(b.Multiplier, 2)
-	for i := 1; i < e.failed && wait < most; i++ {
+	for i := 1; i < int(e.failed) && wait < most; i++ {
 		wait = time.Duration(min(float64(wait)*times, float64(most)))
 	}
 	wait = min(wait, most)
@@ -176,18 +176,18 @@ func (s *State) due(now time.Time, e *entry) {
 // still bring the result, until the worker lets go of it.
 func (s *State) timeOut(now time.Time, e *entry) {
 	a := e.current
-	worker := a.session.WorkerID
-	s.goneBy(e, a.token, a.attempt, false)
+	worker, attempt := a.session.WorkerID, int(a.attempt)
+	s.goneBy(e, a.token, attempt, false)
 	e.addLate(a)
 	e.current = nil
 	s.stop(a, task.CancelAttemptTimeout)
 	f := &task.Failure{
 		Reason:  task.ReasonAttemptTimeout,
-		Message: fmt.Sprintf("attempt %d took longer than its %v at worker %s", a.attempt, e.task.AttemptTimeout, worker),
+		Message: fmt.Sprintf("attempt %d took longer than its %v at worker %s", attempt, e.task.AttemptTimeout, worker),
 		Retry:   true,
 	}
 	e.ended(now, a.token, f)
-	s.fail(now, e, a.attempt, worker, f)
+	s.fail(now, e, attempt, worker, f)
 }
 
 // lose takes back a task whose worker is gone: to the head of its queue, unless
@@ -202,7 +202,7 @@ func (s *State) lose(now time.Time, e *entry, attempt int, workerID string) {
 		e.lost--
 		e.d.awaited = true
 		s.schedule(e, e.task.Deadline)
-	case e.lost >= s.opt.MaxLost:
+	case int(e.lost) >= s.opt.MaxLost:
 		s.finish(now, e, task.Outcome{
 			State: task.Failed, Attempt: attempt, WorkerID: workerID,
 			Failure: &task.Failure{
@@ -219,6 +219,6 @@ func (s *State) lose(now time.Time, e *entry, attempt int, workerID string) {
 // Progress remembers how far a worker says it is. An unknown token is ignored.
 func (s *State) Progress(ses *Session, token uint64, p Progress) {
 	if a := s.held(ses, token); a != nil {
-		a.progress = p
+		a.rarities().progress = p
 	}
 }

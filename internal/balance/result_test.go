@@ -138,7 +138,7 @@ func TestBackoff(t *testing.T) {
 	for n, want := range map[int]time.Duration{
 		1: 100 * time.Millisecond, 2: 200 * time.Millisecond, 4: 800 * time.Millisecond, 5: time.Second, 100: time.Second,
 	} {
-		if got := s.backoff(&entry{failed: n}, 0); got != want {
+		if got := s.backoff(&entry{failed: int32(n)}, 0); got != want {
 			t.Errorf("after %d failures the wait is %v, want %v", n, got, want)
 		}
 	}

@@ -122,7 +122,7 @@ func (x *schedule) submit() {
 	}
 	copy(t.Payload, t.ID)
 	if x.pick(4) == 0 { // its own id, mostly with the same content
-		t.ID, t.OwnID, t.Fingerprint = fmt.Sprint("own", x.pick(5)), true, task.Fingerprint{byte(x.pick(6) / 5)}
+		t.ID, t.OwnID, t.Fingerprint = fmt.Sprint("own", x.pick(5)), true, task.Fingerprint(fmt.Sprint(x.pick(6)/5))
 	}
 	if x.pick(3) == 0 {
 		t.AttemptTimeout = time.Duration(1+x.pick(300)) * time.Millisecond

@@ -173,7 +173,7 @@ func (s *State) claim(now time.Time, ses *Session) {
 			ses.adopted = map[uint64]*assignment{}
 		}
 		a := s.newAssignment(ses, c.Attempt, now, c.Finished)
-		a.token, a.taskID = c.Token, c.TaskID
+		a.token, a.rarities().taskID = c.Token, c.TaskID
 		ses.adopted[c.Token] = a
 		e := s.byID[c.TaskID]
 		past := e.ran(c.Token, c.Attempt)
@@ -188,7 +188,7 @@ func (s *State) claim(now time.Time, ses *Session) {
 			e.resumed(c.Token)
 			s.run(e, a)
 		default: // a later attempt is due or runs; this one may still be faster
-			a.entry, a.function, a.durable = e, e.fn.name, e.d != nil
+			a.entry = e
 			e.addLate(a)
 			s.stop(a, task.CancelSuperseded)
 		}
@@ -246,7 +246,7 @@ func (s *State) remove(now time.Time, ses *Session) {
 	// The youngest first, since each is put in front of the one before.
 	slices.SortFunc(held, func(a, b *assignment) int { return cmp.Compare(b.seq(), a.seq()) })
 	for _, a := range held {
-		e, token, attempt := a.entry, a.token, a.attempt
+		e, token, attempt := a.entry, a.token, int(a.attempt)
 		s.recycle(a)
 		switch {
 		case e == nil: // nobody waits for it

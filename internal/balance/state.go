@@ -190,34 +190,31 @@ func New(o Options) *State {
 // Options returns the options in force, defaults filled in.
 func (s *State) Options() Options { return s.opt }
 
-// entry is a task in the tables.
+// entry is a task in the tables. What its end takes comes first and lies together:
+// a task ends on another core than it began on, as like as not.
 type entry struct {
-	ref      Ref
-	task     task.Task
-	state    task.State
-	fn       *function
-	bytes    int
-	seq      uint64 // the order of acceptance
-	accepted time.Time
-	attempt  int       // the last that was given out
-	failed   int       // attempts that asked for a retry or ran out of time
-	lost     int       // attempts that vanished with their worker
-	due      time.Time // when it may run, while SCHEDULED; since when it waits
-	rank     int64
-	d        *durable // nil for a submitted task
-
+	ref     Ref
+	state   task.State
+	indexed bool  // among byID
+	timer   int32 // its place among the timers
+	bytes   int
+	fn      *function
 	current *assignment // while RUNNING
+	d       *durable    // nil for a submitted task
 	earlier *earlier    // attempts that have gone by; nil before there are any
+	holding *holding    // until it has its outcome; nil without an owner
+	waiter  Waiter
+	task    task.Task
+
+	accepted              time.Time
+	due                   time.Time // when it may run, while SCHEDULED; since when it waits
+	rank                  int64
+	seq                   uint64 // the order of acceptance
+	attempt, failed, lost int32  // given out; asked for a retry or ran out of time; vanished with their worker
 
 	prev, next *entry   // in a queue, or among the kept
 	share      *share   // while QUEUED
-	holding    *holding // until it has its outcome; nil without an owner
-	timer      int
-	indexed    bool // among byID
-
-	over *closing // once terminal, of a task that stays in the tables then
-
-	waiter Waiter
+	over       *closing // once terminal, of a task that stays in the tables then
 }
 
 // earlier are a task's attempts that have gone by. Most tasks have none.
@@ -350,7 +347,7 @@ func (s *State) Tick(now time.Time) {
 	for e := s.timers.due(now); e != nil; e = s.timers.due(now) {
 		switch {
 		case !e.task.Deadline.After(now):
-			s.finish(now, e, task.Outcome{State: task.Expired, Attempt: e.attempt}, task.CancelDeadline)
+			s.finish(now, e, task.Outcome{State: task.Expired, Attempt: int(e.attempt)}, task.CancelDeadline)
 		case e.state == task.Scheduled:
 			s.due(now, e)
 		case e.state == task.Running:
@@ -369,7 +366,7 @@ func (s *State) setTimer(e *entry) {
 	case e.state == task.Scheduled && e.due.Before(wake):
 		wake = e.due
 	case e.state == task.Running && e.task.AttemptTimeout > 0:
-		if end := e.current.started.Add(e.task.AttemptTimeout); end.Before(wake) {
+		if end := e.current.started().Add(e.task.AttemptTimeout); end.Before(wake) {
 			wake = end
 		}
 	}

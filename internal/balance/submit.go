@@ -167,7 +167,7 @@ func (s *State) Abandon(now time.Time, ref Ref, reason string) {
 // ignored: the outcome was faster.
 func (s *State) Cancel(now time.Time, ref Ref, reason string) {
 	if e := s.entry(ref); e != nil && !e.state.Terminal() {
-		s.finish(now, e, task.Outcome{State: task.Cancelled, Attempt: e.attempt}, reason)
+		s.finish(now, e, task.Outcome{State: task.Cancelled, Attempt: int(e.attempt)}, reason)
 	}
 }
 
@@ -193,7 +193,7 @@ func (s *State) Shutdown(now time.Time) {
 func (s *State) giveUp(now time.Time, e *entry) {
 	s.finish(now, e, task.Outcome{
 		State:   task.Cancelled,
-		Attempt: e.attempt,
+		Attempt: int(e.attempt),
 		Failure: &task.Failure{Reason: task.CancelShutdown, Message: ErrDraining.Error()},
 	}, task.CancelShutdown)
 }

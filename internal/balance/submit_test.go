@@ -124,7 +124,7 @@ func TestOutcomesAreKeptForAMinute(t *testing.T) {
 	ses := s.Join(start, Registration{WorkerID: "w", Functions: []string{"f"}, Slots: 1})
 	own := newTask("own", 10)
 	own.Metadata = map[string]string{"k": "v"}
-	own.OwnID, own.Deadline, own.Fingerprint = true, start.Add(time.Hour), task.Fingerprint{1}
+	own.OwnID, own.Deadline, own.Fingerprint = true, start.Add(time.Hour), task.Fingerprint("1")
 	ref, err := s.Submit(start, own)
 	if err != nil {
 		t.Fatal(err)

@@ -63,10 +63,10 @@ func (h *timers) set(e *entry, wake time.Time) {
 		h.up(len(h.heap) - 1)
 		return
 	}
-	i := e.timer - 1
+	i := int(e.timer - 1)
 	h.heap[i].wake = wake
 	h.up(i)
-	h.down(e.timer - 1)
+	h.down(int(e.timer - 1))
 }
 
 func (h *timers) remove(e *entry) {
@@ -86,7 +86,7 @@ func (h *timers) sweep() {
 	for _, t := range h.heap {
 		if t.entry != nil {
 			left = append(left, t)
-			t.entry.timer = len(left)
+			t.entry.timer = int32(len(left))
 		}
 	}
 	clear(h.heap[len(left):])
@@ -133,6 +133,6 @@ func (h *timers) down(i int) {
 func (h *timers) put(i int, t timer) {
 	h.heap[i] = t
 	if t.entry != nil {
-		t.entry.timer = i + 1
+		t.entry.timer = int32(i + 1)
 	}
 }

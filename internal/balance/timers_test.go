@@ -76,7 +76,7 @@ func checkTimersAre(t *testing.T, h timers, wakes map[*entry]time.Time) {
 		if timer.entry == nil {
 			continue
 		}
-		if timer.entry.timer != i+1 {
+		if int(timer.entry.timer) != i+1 {
 			t.Fatalf("the entry at %d believes to be at %d", i, timer.entry.timer-1)
 		}
 		if want, ok := wakes[timer.entry]; !ok || !timer.wake.Equal(want) {

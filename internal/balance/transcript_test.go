@@ -167,7 +167,7 @@ func (p *transcript) submit(name string, set map[string]string) {
 		Deadline: p.now.Add(p.span(set, "timeout", time.Minute)), AttemptTimeout: p.span(set, "attempt-timeout", 0),
 		MaxAttempts: p.int(set, "attempts", 3), FailFast: failFast, Owner: set["owner"],
 	}
-	copy(in.Fingerprint[:], content)
+	in.Fingerprint = task.Fingerprint(content)
 	ref, err := p.s.Submit(p.now, in)
 	if err != nil {
 		fmt.Fprintf(&p.happened, "refused %s: %v\n", name, err)
@@ -288,7 +288,8 @@ func (p *transcript) stand() {
 		ses := p.s.byWorker[name]
 		var held []string
 		for _, a := range ses.held {
-			word := fmt.Sprintf("%s/%d", a.taskID, a.attempt)
+			id, _ := a.names()
+			word := fmt.Sprintf("%s/%d", id, a.attempt)
 			if a.told {
 				word += "!"
 			}

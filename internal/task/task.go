@@ -21,6 +21,8 @@ type Task struct {
 	OwnID bool
 	// FreshID says, of an own ID, that it has never been used before.
 	FreshID bool
+	// FailFast refuses the task when no connected worker offers its function.
+	FailFast bool
 	// Owner is the principal that submitted it; empty where nobody is told apart.
 	Owner string
 	// Function routes the task to workers that offer it.
@@ -34,8 +36,6 @@ type Task struct {
 	// MaxAttempts is how many attempts may fail and ask for a retry, or run out
 	// of time, before the task has FAILED; at least 1.
 	MaxAttempts int
-	// FailFast refuses the task when no connected worker offers its function.
-	FailFast bool
 	// Fingerprint tells whether two tasks under the same own ID have the same
 	// content. It is set only when OwnID.
 	Fingerprint Fingerprint
@@ -64,8 +64,11 @@ const (
 	Idle            = 5
 )
 
-// Fingerprint is a SHA-256 of a task's content.
-type Fingerprint [sha256.Size]byte
+// Fingerprint is the SHA-256 of a task's content, FingerprintSize bytes, or empty.
+type Fingerprint string
+
+// FingerprintSize is the size of one that is not empty.
+const FingerprintSize = sha256.Size
 
 // The keys of metadata that hold a W3C trace context.
 const (
@@ -96,9 +99,7 @@ func (t *Task) Content() Fingerprint {
 			write([]byte(t.Metadata[k]))
 		}
 	}
-	var sum Fingerprint
-	h.Sum(sum[:0])
-	return sum
+	return Fingerprint(h.Sum(nil))
 }
 
 // overhead is what a task costs in memory beside its payload and metadata: its

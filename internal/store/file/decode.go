@@ -54,7 +54,7 @@ func (d *decoder) record(value []byte, r *task.Record, want parts) (apart bool, 
 	flags := d.uvarint()
 	r.OwnID, r.FreshID, r.FailFast = flags&hasOwnID != 0, flags&hasFreshID != 0, flags&hasFailFast != 0
 	if flags&hasFingerprint != 0 {
-		copy(r.Fingerprint[:], d.take(uint64(len(r.Fingerprint))))
+		r.Fingerprint = task.Fingerprint(d.take(task.FingerprintSize))
 	}
 	r.Deadline = d.timeIf(flags & hasDeadline)
 	r.AttemptTimeout = d.duration()

@@ -60,7 +60,7 @@ func appendRecord(b []byte, r *task.Record, resultApart bool) []byte {
 	}
 	b = binary.AppendUvarint(b, flags)
 	if flags&hasFingerprint != 0 {
-		b = append(b, r.Fingerprint[:]...)
+		b = append(b, r.Fingerprint...)
 	}
 	b = appendTimeIf(b, flags&hasDeadline, r.Deadline)
 	b = binary.AppendVarint(b, int64(r.AttemptTimeout))
@@ -98,7 +98,7 @@ func flagsOf(r *task.Record) uint64 {
 		{r.OwnID, hasOwnID},
 		{r.FreshID, hasFreshID},
 		{r.FailFast, hasFailFast},
-		{r.Fingerprint != task.Fingerprint{}, hasFingerprint},
+		{r.Fingerprint != "", hasFingerprint},
 		{!r.Deadline.IsZero(), hasDeadline},
 		{r.Durable != nil, hasDurable},
 		{r.Durable != nil && !r.Durable.RunAt.IsZero(), hasRunAt},

@@ -62,8 +62,9 @@ func (s *session) held(now time.Time) bool {
 // read hands out outcomes until the stream ends, and returns why it did.
 func (s *session) read() error {
 	var over []*call
+	frame := &pb.SubmitStreamResponse{} // wire.Codec uses its messages again
 	for {
-		frame, err := s.stream.Recv()
+		err := s.stream.RecvMsg(frame)
 		if err == io.EOF {
 			return &Error{Code: codes.Unavailable, Message: "the balancer ended the stream"}
 		}
@@ -73,6 +74,9 @@ func (s *session) read() error {
 		over = s.outcomes(frame.GetOutcomes(), over[:0])
 		release(over)
 		clear(over)
+		for _, o := range frame.Outcomes { // so that an idle stream holds no results
+			o.Result, o.Failure, o.Error = nil, nil, nil
+		}
 	}
 }
 

@@ -18,8 +18,10 @@ import (
 // one made, with its timer. Handlers of short tasks never ask.
 type job struct {
 	pool     *pool
-	task     *pb.AssignTask
 	handler  Handler
+	function string
+	payload  []byte            // until there is an answer
+	metadata map[string]string // likewise
 	deadline time.Time
 	answer   pb.TaskResult
 
@@ -28,12 +30,17 @@ type job struct {
 	prev, next *job
 	progress   *pb.Progress // what the balancer has not been told yet
 
-	mu      sync.Mutex
-	over    bool  // cancelled, or its handler has returned
-	cause   error // why, when cancelled
-	inner   context.Context
-	cancel  context.CancelCauseFunc // of inner
-	release context.CancelFunc      // of inner's timer
+	mu    sync.Mutex
+	over  bool  // cancelled, or its handler has returned
+	cause error // why, when cancelled
+	inner *inner
+}
+
+// inner is a job's real context.
+type inner struct {
+	context.Context
+	cancel  context.CancelCauseFunc
+	release context.CancelFunc // of its timer
 }
 
 type state uint8
@@ -51,7 +58,7 @@ const maxRemaining = 100 * 365 * 24 * time.Hour
 func newJob(p *pool, t *pb.AssignTask, now time.Time) *job {
 	// The time that is left was rounded down to milliseconds on its way.
 	remaining := min(max(t.GetTimeRemainingMs(), 0), maxRemaining.Milliseconds()) + 1
-	j := &job{pool: p, task: t, handler: p.handlers[t.GetFunction()]}
+	j := &job{pool: p, handler: p.handlers[t.GetFunction()], function: t.GetFunction(), payload: t.GetPayload(), metadata: t.GetMetadata()}
 	j.deadline = now.Add(time.Duration(remaining) * time.Millisecond)
 	j.answer.TaskId, j.answer.Attempt, j.answer.Token = t.GetTaskId(), t.GetAttempt(), t.GetToken()
 	return j
@@ -89,13 +96,13 @@ func (j *job) Value(key any) any {
 		return j
 	}
 	j.mu.Lock()
-	inner := j.inner
-	if inner == nil && j.cause != nil {
-		inner = j.realLocked()
+	var real context.Context
+	if j.inner != nil || j.cause != nil {
+		real = j.realLocked()
 	}
 	j.mu.Unlock()
-	if inner != nil {
-		return inner.Value(key)
+	if real != nil {
+		return real.Value(key)
 	}
 	return j.pool.values.Value(key)
 }
@@ -112,13 +119,13 @@ func (j *job) real() context.Context {
 func (j *job) realLocked() context.Context {
 	if j.inner == nil {
 		cancellable, cancel := context.WithCancelCause(j.pool.values)
-		j.inner, j.release = context.WithDeadline(cancellable, j.deadline)
-		j.cancel = cancel
+		ctx, release := context.WithDeadline(cancellable, j.deadline)
+		j.inner = &inner{ctx, cancel, release}
 		if j.over {
 			cancel(j.cause)
 		}
 	}
-	return j.inner
+	return j.inner.Context
 }
 
 // abort cancels the context of the handler.
@@ -130,7 +137,7 @@ func (j *job) abort(cause error) {
 	}
 	j.over, j.cause = true, cause
 	if j.inner != nil {
-		j.cancel(cause)
+		j.inner.cancel(cause)
 	}
 }
 
@@ -140,8 +147,8 @@ func (j *job) end() {
 	defer j.mu.Unlock()
 	j.over = true
 	if j.inner != nil {
-		j.release()
-		j.cancel(nil)
+		j.inner.release()
+		j.inner.cancel(nil)
 	}
 }
 
@@ -167,9 +174,8 @@ func (j *job) run() (abandon error) {
 		}
 		j.end()
 	}()
-	t := j.task
 	result, err := j.handler(ctx, Task{
-		ID: t.GetTaskId(), Function: t.GetFunction(), Attempt: int(t.GetAttempt()), Payload: t.GetPayload(), Metadata: t.GetMetadata(),
+		ID: j.answer.TaskId, Function: j.function, Attempt: int(j.answer.Attempt), Payload: j.payload, Metadata: j.metadata,
 	})
 	if err == nil {
 		j.answer.Result = result
@@ -199,7 +205,7 @@ func (j *job) panicked(value any, stack []byte) {
 	if value == nil {
 		message = "the handler ended its goroutine (runtime.Goexit)"
 	}
-	j.pool.log.Error("task failed", "task_id", j.answer.TaskId, "function", j.task.GetFunction(),
+	j.pool.log.Error("task failed", "task_id", j.answer.TaskId, "function", j.function,
 		"error", message, "stack", string(stack))
 	j.answer.Failure = newFailure(reasonPanic, message)
 }

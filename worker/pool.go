@@ -90,7 +90,7 @@ func (p *pool) admit(j *job) error {
 	p.forget(token) // it gives a token again whose answer it has
 	*p.jobs.Add(token) = j
 	if j.handler == nil {
-		j.answer.Failure = newFailure(reasonUnknownFunction, fmt.Sprintf("this worker does not offer the function %q", j.task.GetFunction()))
+		j.answer.Failure = newFailure(reasonUnknownFunction, fmt.Sprintf("this worker does not offer the function %q", j.function))
 		p.finish(j)
 		return nil
 	}
@@ -206,7 +206,7 @@ func (p *pool) abandon(err error) {
 // p.mu.
 func (p *pool) finish(j *job) {
 	j.state = finished
-	j.task = nil // lets go of the payload
+	j.payload, j.metadata = nil, nil
 	if p.finished.first == nil {
 		p.signal()
 	}

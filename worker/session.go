@@ -201,9 +201,17 @@ func (s *session) receive(frame *pb.WorkResponse) error {
 		if err != nil {
 			return err
 		}
-		if frame, err = s.stream.Recv(); err != nil {
+		letGo(frame)
+		if err = s.stream.RecvMsg(frame); err != nil { // wire.Codec uses its messages again
 			return s.why(err)
 		}
+	}
+}
+
+// letGo drops what a frame held that may be large: it is kept for the next.
+func letGo(frame *pb.WorkResponse) {
+	for _, t := range frame.AssignTasks {
+		t.Payload, t.Metadata = nil, nil
 	}
 }
 

@@ -36,7 +36,7 @@ var (
 // belongs to no trace begins one: whatever span Run's own context has, it is none
 // of the task's.
 func (t *tracing) begin(j *job) context.Context {
-	function := text(j.task.GetFunction())
+	function := text(j.function)
 	about := trace.WithAttributes(
 		attribute.String("messaging.system", "reparto"),
 		attribute.String("messaging.operation.type", "process"),
@@ -45,7 +45,7 @@ func (t *tracing) begin(j *job) context.Context {
 		attribute.Int("reparto.attempt", int(j.answer.Attempt)),
 		attribute.String("reparto.worker_id", t.workerID),
 	)
-	ctx := w3c.Extract(j, propagation.MapCarrier(j.task.GetMetadata()))
+	ctx := w3c.Extract(j, propagation.MapCarrier(j.metadata))
 	if ctx == context.Context(j) { // there was nothing to be found
 		ctx, _ = t.tracer.Start(j, "process "+function, consumer, about, newRoot)
 		return ctx

@@ -146,12 +146,18 @@ func (w *writer) submitResponse(m *pb.SubmitStreamResponse) {
 }
 
 func (d *decoder) submitResponse(m *pb.SubmitStreamResponse) {
-	m.Outcomes = nil
+	had := m.Outcomes[:cap(m.Outcomes)]
+	m.Limits, m.Outcomes = nil, m.Outcomes[:0]
 	var fresh slab[pb.StreamOutcome]
 	for d.more() {
 		switch d.varint() {
 		case 2<<3 | bytes:
-			o := fresh.next()
+			o := used(had, len(m.Outcomes))
+			if o == nil {
+				o = fresh.next()
+			} else {
+				*o = pb.StreamOutcome{}
+			}
 			d.streamOutcome(o, d.message())
 			m.Outcomes = append(m.Outcomes, o)
 		default:

@@ -20,9 +20,9 @@ import (
 
 // Codec is gRPC's codec for protobuf. It may be used concurrently.
 //
-// Unmarshal of a SubmitStreamRequest or a WorkRequest uses the messages in it
-// again: who reads a stream into one and the same frame must be done with it
-// before the next, and may keep the payloads, results and strings alone. The
+// Unmarshal of a stream's frame uses the messages in it again: who reads a stream
+// into one and the same frame must be done with it before the next, and may keep
+// the payloads, results and strings alone, and failures and errors. The
 // messages that Marshal takes must not hold unknown fields. Errors that are the same
 // in one message that was read are one: nobody may change them.
 type Codec struct{}

@@ -149,6 +149,24 @@ func TestAFrameIsReadIntoTheSameMessages(t *testing.T) {
 	}
 }
 
+// Whatever a stream's frame held, the next is read into it as if it were new.
+func TestAFrameLeavesNothingToTheNext(t *testing.T) {
+	for _, first := range samples() {
+		for _, second := range samples() {
+			kind := second.ProtoReflect().Descriptor()
+			if first.ProtoReflect().Descriptor() != kind || strings.HasPrefix(string(kind.Name()), "Enqueue") {
+				continue
+			}
+			frame := first.ProtoReflect().New().Interface()
+			for _, m := range []proto.Message{first, second, first} {
+				if err := decode(encode(t, m), frame); err != nil || !proto.Equal(m, frame) {
+					t.Errorf("%v reads as %v, %v", m, frame, err)
+				}
+			}
+		}
+	}
+}
+
 // A large payload stays where it was read; what comes after it is copied, and so
 // is a payload in a frame of many.
 func TestLargePayloads(t *testing.T) {

@@ -116,12 +116,18 @@ func (w *writer) workResponse(m *pb.WorkResponse) {
 }
 
 func (d *decoder) workResponse(m *pb.WorkResponse) {
-	m.Ack, m.AssignTasks, m.CancelTasks, m.Heartbeat, m.Drain, m.AckedTokens = nil, nil, nil, nil, nil, nil
+	had := m.AssignTasks[:cap(m.AssignTasks)]
+	m.Ack, m.AssignTasks, m.CancelTasks, m.Heartbeat, m.Drain, m.AckedTokens = nil, m.AssignTasks[:0], nil, nil, nil, m.AckedTokens[:0]
 	var fresh slab[pb.AssignTask]
 	for d.more() {
 		switch d.varint() {
 		case 2<<3 | bytes:
-			t := fresh.next()
+			t := used(had, len(m.AssignTasks))
+			if t == nil {
+				t = fresh.next()
+			} else {
+				*t = pb.AssignTask{}
+			}
 			d.assignTask(t, d.message())
 			m.AssignTasks = append(m.AssignTasks, t)
 		case 3<<3 | bytes:

@@ -172,9 +172,14 @@ func startText(ctx context.Context, dir string) (broker, error) {
 	return b, dialled(ctx, clients)
 }
 
-// startTextRelay runs the relay of text lines.
-func startTextRelay(_ context.Context, dir string) (broker, error) {
-	p, err := role(dir, config{Role: "text-relay"})
+// startTextRelay runs the relay of text lines that gives workers tasks as they come.
+func startTextRelay(_ context.Context, dir string) (broker, error) { return textRelayOf(dir, "") }
+
+// startTextSteps runs the one that gives each worker one task at a time.
+func startTextSteps(_ context.Context, dir string) (broker, error) { return textRelayOf(dir, lockStep) }
+
+func textRelayOf(dir, kind string) (broker, error) {
+	p, err := role(dir, config{Role: "text-relay", Kind: kind})
 	if err != nil {
 		return broker{}, err
 	}

@@ -30,6 +30,7 @@ var (
 	repartoFunc   = row{"Reparto, `SubmitFunc` of the SDK", startDefault, "sdk", "sdk-func"}
 
 	textRelay   = row{"*bare text relay*", startTextRelay, "text", "text"}
+	textSteps   = row{"*bare text relay, one task at a time*", startTextSteps, "text", "text"}
 	textReparto = row{"Reparto", startText, "text", "text"}
 	textModel   = row{"*Python, like the old one*", startTextModel, "text", lossy}
 	textLines   = row{"*Python, but takes lines apart*", startTextLines, "text", lossy}
@@ -79,7 +80,7 @@ var parts = []part{
 	},
 	{
 		"text", "text clients, each a connection that waits for its result, and 3 text workers; 9 bytes", "clients", textLines.name,
-		[]row{textRelay, textReparto, textModel, textLines},
+		[]row{textRelay, textSteps, textReparto, textModel, textLines},
 		[]point{
 			{Label: "8", InFlight: 8, Size: 9, Workers: 3},
 			{Label: "64", InFlight: 64, Size: 9, Workers: 3},

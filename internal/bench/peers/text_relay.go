@@ -7,16 +7,24 @@ import (
 	"fmt"
 	"net"
 	"sync"
-	"sync/atomic"
 )
 
-// lineRelay is what passing lines on costs and nothing else: a task goes to the
-// next worker in turn, as it comes; a worker's answers go back in the order of its
-// tasks. Nothing is checked, bounded, logged or given to another worker.
+// lineRelay is what passing lines on costs and nothing else: the tasks go to the
+// workers in turn, and a worker's answers back in the order of its tasks. Nothing is
+// checked, bounded, logged or given to another worker.
 type lineRelay struct {
-	turn    atomic.Uint64
-	mu      sync.RWMutex
-	workers []*relayWorker
+	// most is how many tasks a worker is given before it has answered one. Old
+	// workers take one at a time: what comes before their answer may be lost.
+	most int
+
+	mu      sync.Mutex
+	free    []*relayWorker // who is next comes first
+	waiting []relayTask    // while nobody is free
+}
+
+type relayTask struct {
+	client net.Conn
+	line   []byte // after its verb
 }
 
 type relayWorker struct {
@@ -26,9 +34,18 @@ type relayWorker struct {
 	lines []byte
 }
 
+// maxOwed is as good as no bound on what a worker is given ahead.
+const maxOwed = 1 << 16
+
+// lockStep is the kind of relay whose workers get one task at a time.
+const lockStep = "lock-step"
+
 // runTextRelay says where clients and workers are to connect.
-func runTextRelay(ctx context.Context, _ config, tell say) error {
-	var r lineRelay
+func runTextRelay(ctx context.Context, c config, tell say) error {
+	r := lineRelay{most: maxOwed}
+	if c.Kind == lockStep {
+		r.most = 1
+	}
 	var doors []net.Listener
 	for range 2 {
 		address, err := freePort()
@@ -68,20 +85,52 @@ func (r *lineRelay) serveClient(conn net.Conn) error {
 		if err != nil {
 			return err
 		}
-		r.mu.RLock()
-		w := r.workers[r.turn.Add(1)%uint64(len(r.workers))]
-		r.mu.RUnlock()
-		if err := w.assign(conn, bytes.TrimPrefix(line, []byte("TASK"))); err != nil {
-			return err
+		t := relayTask{conn, bytes.TrimPrefix(line, []byte("TASK"))}
+		if w := r.place(t); w != nil {
+			if err := w.assign(t); err != nil {
+				return err
+			}
 		}
 	}
 }
 
-func (w *relayWorker) assign(client net.Conn, rest []byte) error {
+// place returns a worker for the task, or has it wait.
+func (r *lineRelay) place(t relayTask) *relayWorker {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.free) == 0 {
+		t.line = bytes.Clone(t.line)
+		r.waiting = append(r.waiting, t)
+		return nil
+	}
+	w := r.free[0]
+	r.free = r.free[1:]
+	if r.most > 1 {
+		r.free = append(r.free, w)
+	}
+	return w
+}
+
+// next returns what waits for the worker that has just answered, if anything.
+func (r *lineRelay) next(w *relayWorker) (t relayTask) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.most > 1: // it never was anything but free
+	case len(r.waiting) > 0:
+		t = r.waiting[0]
+		r.waiting = r.waiting[1:]
+	default:
+		r.free = append(r.free, w)
+	}
+	return t
+}
+
+func (w *relayWorker) assign(t relayTask) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.owed <- client
-	w.lines = append(append(w.lines[:0], "ASSIGN_TASK"...), rest...)
+	w.owed <- t.client
+	w.lines = append(append(w.lines[:0], "ASSIGN_TASK"...), t.line...)
 	_, err := w.conn.Write(w.lines)
 	return err
 }
@@ -95,17 +144,23 @@ func (r *lineRelay) serveWorker(conn net.Conn) error {
 	if _, err := fmt.Fprintf(conn, "ACK%s", bytes.TrimPrefix(line, []byte("REGISTER"))); err != nil {
 		return err
 	}
-	w := &relayWorker{conn: conn, owed: make(chan net.Conn, 1<<16)}
+	w := &relayWorker{conn: conn, owed: make(chan net.Conn, maxOwed)}
 	r.mu.Lock()
-	r.workers = append(r.workers, w)
+	r.free = append(r.free, w)
 	r.mu.Unlock()
 	for {
 		line, err := in.ReadSlice('\n')
 		if err != nil {
 			return err
 		}
+		client := <-w.owed
+		if t := r.next(w); t.client != nil {
+			if err := w.assign(t); err != nil {
+				return err
+			}
+		}
 		// TASK_RESULT becomes RESULT.
-		if _, err := (<-w.owed).Write(bytes.TrimPrefix(line, []byte("TASK_"))); err != nil {
+		if _, err := client.Write(bytes.TrimPrefix(line, []byte("TASK_"))); err != nil {
 			return err
 		}
 	}

@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -31,6 +32,7 @@ type Frame struct {
 // much there can be is bounded by the worker's slots.
 type outbox struct {
 	ready chan struct{} // holds a token when there may be something to send
+	quiet atomic.Bool   // somebody is about to look, and need not be told
 
 	mu             sync.Mutex
 	pending        []Assignment // from head on
@@ -61,6 +63,9 @@ type heldCancel struct {
 }
 
 func (o *outbox) signal() {
+	if o.quiet.Load() {
+		return
+	}
 	select {
 	case o.ready <- struct{}{}:
 	default:
@@ -180,11 +185,27 @@ func (o *outbox) done(now time.Time) {
 	o.mu.Unlock()
 }
 
+// takeAssigned is take when there is nothing but assignments, none of them large.
+// Otherwise it leaves all to take, whose caller it wakes if there is anything.
+func (o *outbox) takeAssigned(f *Frame) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.large) > 0 || len(o.cancels) > 0 || o.heartbeat || o.drain || o.leaving || o.sending {
+		o.signal()
+		return false
+	}
+	return o.takeLocked(f)
+}
+
 // take moves what is ready into f, whose slices are used again, and reports
 // whether there was anything.
 func (o *outbox) take(f *Frame) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	return o.takeLocked(f)
+}
+
+func (o *outbox) takeLocked(f *Frame) bool {
 	*f = Frame{Assign: clearAll(f.Assign), Cancel: f.Cancel[:0], Acked: f.Acked[:0]}
 	o.takeAssignments(f)
 	n := 0

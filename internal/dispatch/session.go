@@ -165,6 +165,28 @@ func (s *Session) Results(results []Result) {
 	s.d.settle()
 }
 
+// ResultsAndNext is Results, and fills f with the assignments that Next would give
+// thereupon. It reports false when there are none, or anything else to be told: that
+// is Next's. So what a worker is given upon its answer it may have from the goroutine
+// that brought the answer. Call Sent when it has it. The goroutine that calls Next
+// must not mind that what it gives and what f is filled with overtake one another.
+func (s *Session) ResultsAndNext(results []Result, f *Frame) bool {
+	s.quiet.Store(true)
+	s.Results(results)
+	s.quiet.Store(false) // what was put in till then, the next line finds
+	if !s.takeAssigned(f) {
+		return false
+	}
+	if !s.d.fetch(s, f) {
+		s.Sent()
+		return false
+	}
+	return true
+}
+
+// Sent says that the worker has what ResultsAndNext gave.
+func (s *Session) Sent() { s.done(time.Now()) }
+
 // putAllAcked puts the tokens gathered in acked into the outbox. The caller holds
 // d.mu.
 func (s *Session) putAllAcked() {
@@ -203,8 +225,11 @@ func (s *Session) Next(f *Frame) error {
 		// Those who are about to put something in do so first, and it travels along:
 		// a tenth more unary calls a second, and nothing lost with one in flight.
 		runtime.Gosched()
-		if s.take(f) && s.d.fetch(s, f) {
-			return nil
+		if s.take(f) {
+			if s.d.fetch(s, f) {
+				return nil
+			}
+			s.done(time.Now()) // there is nothing left to send
 		}
 		select {
 		case <-s.ready:

@@ -326,6 +326,31 @@ func TestATaskThatCannotBeReadIsTold(t *testing.T) {
 	})
 }
 
+// A frame that was to hold nothing but what can't be read is no send that blocks.
+func TestAWorkerIsNotBlamedForWhatCannotBeRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &unreadableStore{fakeStore: newFakeStore()}
+		d := open(t, Options{Store: store, Balance: balance.Options{MaxResident: 1}, Heartbeat: time.Second, SendLimit: time.Second})
+		mustEnqueue(t, d, durableTask("t", "long"))
+		store.unreadable.Store(true)
+		p := pull(attach(t, d, "w", 1, "f"))
+		synctest.Wait()
+		store.unreadable.Store(false)
+		if _, err := d.CancelTask(context.Background(), "t"); err != nil {
+			t.Fatal(err)
+		}
+		for range 20 {
+			passes(t, time.Second/2)
+			p.ses.Heard()
+		}
+		select {
+		case err := <-p.err:
+			t.Fatalf("the session ended: %v", err)
+		default:
+		}
+	})
+}
+
 // unreadableStore can have its Gets fail.
 type unreadableStore struct {
 	*fakeStore

@@ -17,6 +17,10 @@ type session struct {
 	leave  context.Context // ended: no more tasks, please
 	assign func(context.Context, worker.Task, func(legacy.Answer))
 
+	// onward is what a worker is given upon its answer, where it is brought.
+	turn   sync.Mutex
+	onward dispatch.Frame
+
 	mu      sync.Mutex
 	now     *dispatch.Session
 	jobs    map[uint64]*job // by token, until they are answered
@@ -93,12 +97,12 @@ func (s *session) begin(ctx context.Context, a *dispatch.Assignment) {
 	s.jobs[j.token] = j
 	s.mu.Unlock()
 	t := worker.Task{ID: a.TaskID, Function: a.Function, Attempt: a.Attempt, Payload: a.Payload, Metadata: a.Metadata}
-	s.assign(ctx, t, func(answer legacy.Answer) { s.answer(j, answer) })
+	s.assign(ctx, t, func(answer legacy.Answer) { s.answer(ctx, j, answer) })
 }
 
 // answer brings a result to the dispatcher. An abandoned worker ends its session,
 // and so gives back what it has.
-func (s *session) answer(j *job, a legacy.Answer) {
+func (s *session) answer(ctx context.Context, j *job, a legacy.Answer) {
 	s.mu.Lock()
 	ses, cancelled := s.now, j.cancelled
 	if a.Abandon {
@@ -120,7 +124,19 @@ func (s *session) answer(j *job, a legacy.Answer) {
 		r.Output = a.Result
 	}
 	results := [1]dispatch.Result{r}
-	ses.Results(results[:])
+	if !s.turn.TryLock() { // it was given where another was answered, and so is the next
+		ses.Results(results[:])
+		return
+	}
+	defer s.turn.Unlock()
+	ses.Heard()
+	if ses.ResultsAndNext(results[:], &s.onward) {
+		for i := range s.onward.Assign {
+			s.begin(ctx, &s.onward.Assign[i])
+		}
+		clear(s.onward.Assign) // so that an idle worker holds no payload
+		ses.Sent()
+	}
 }
 
 // claims are what the worker still has, of a session that ended.

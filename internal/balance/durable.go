@@ -173,13 +173,13 @@ func (s *State) revoke(now time.Time, e *entry) {
 	}
 	e.current = nil
 	for _, l := range e.late() {
-		l.entry = nil
+		l.leave()
 	}
 	s.timers.remove(e)
 	s.durables--
 	s.resident -= e.residentBytes()
 	e.state = task.None
-	s.effects = append(s.effects, Effect{Kind: Finish, Ref: e.ref, TaskID: e.task.ID, Outcome: task.Outcome{
+	s.effects = append(s.effects, Effect{Kind: Finish, Ref: e.ref, TaskID: e.task.ID, Waiter: e.waiter, Outcome: task.Outcome{
 		State: task.Cancelled, Failure: &task.Failure{Reason: task.CancelStore, Message: "it could not be written to disk"},
 	}})
 	s.free(e)

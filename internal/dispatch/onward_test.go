@@ -50,7 +50,9 @@ func TestAnAnswerBringsTheNextTask(t *testing.T) {
 func TestAnAnswerBringsNothingBesideOtherNews(t *testing.T) {
 	for name, news := range map[string]func(d *Dispatcher, ses *Session, running Ticket, c *client){
 		"a cancellation": func(d *Dispatcher, _ *Session, running Ticket, c *client) { d.Abandon(c, running) },
-		"a heartbeat":    func(_ *Dispatcher, ses *Session, _ Ticket, _ *client) { ses.beat(time.Now().Add(time.Hour), time.Second) },
+		"a heartbeat": func(_ *Dispatcher, ses *Session, _ Ticket, _ *client) {
+			ses.beat(time.Now().Add(time.Hour), time.Second)
+		},
 		"a large one": func(d *Dispatcher, _ *Session, _ Ticket, c *client) {
 			d.Submit(c, []Submission{{Number: 9, Task: newTask("sum", string(make([]byte, largeBytes+1)))}})
 		},

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"reparto/internal/task"
@@ -129,3 +130,41 @@ func mustEnqueue(t testing.TB, d *Dispatcher, tk task.Task) {
 }
 
 var errDisk = errors.New("the disk is on fire")
+
+// Who waits for a task that turns out not to be on disk learns that there is none.
+func TestWhoWaitsForATaskThatCouldNotBeWrittenIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newFakeStore()
+		store.gate = make(chan struct{})
+		d := open(t, Options{Store: store})
+		enqueued, waited := make(chan error, 1), make(chan error, 1)
+		go func() {
+			batch := []Enqueuing{{Task: durableTask("t", "x")}}
+			d.Enqueue(context.Background(), batch)
+			enqueued <- batch[0].Err
+		}()
+		synctest.Wait()
+		go func() {
+			_, err := d.WaitTask(context.Background(), "t")
+			waited <- err
+		}()
+		synctest.Wait()
+		store.fail(errors.New("the disk is full"))
+		store.gate <- struct{}{}
+		synctest.Wait()
+		if _, failed := errors.AsType[*StoreError](<-enqueued); !failed {
+			t.Error("the task was accepted")
+		}
+		select {
+		case err := <-waited:
+			if err != ErrTaskNotFound {
+				t.Errorf("%v, want %v", err, ErrTaskNotFound)
+			}
+		default:
+			t.Error("who waits for it was told nothing")
+		}
+		store.fail(nil)
+		close(store.gate)
+		d.Close()
+	})
+}

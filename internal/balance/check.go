@@ -144,6 +144,8 @@ func (s *State) checkEntry(index uint32, e *entry) error {
 		return fmt.Errorf("nothing ends it: it has no timer")
 	case e.state.Terminal() && e.d != nil && e.over == nil:
 		return fmt.Errorf("it is over, and nobody will write that down")
+	case !e.keptUntil().IsZero() && e.waiter.Who != nil && len(s.effects) == 0:
+		return fmt.Errorf("it is over, and who waits for it was not told")
 	case !e.state.Terminal() && s.functions[e.fn.name] != e.fn:
 		return fmt.Errorf("its function was forgotten")
 	}

@@ -26,6 +26,7 @@ func TestCheckSeesWhatIsBroken(t *testing.T) {
 		"an assignment belongs to another":      func(s *State) { s.find("r1").current.entry = s.find("q1") },
 		"a running task's worker has left":      func(s *State) { s.find("r1").current.session.index = -1 },
 		"a task has no timer":                   func(s *State) { s.timers.remove(s.find("q1")) },
+		"a finished task has a waiter":          func(s *State) { s.Take(); s.find("own").waiter.Who = s },
 		"a finished task has a timer":           func(s *State) { s.find("own").timer = 1 },
 		"a finished task came back":             func(s *State) { s.find("own").state = task.Running },
 		"an id leads to another task":           func(s *State) { s.byID["own"] = s.find("q2") },

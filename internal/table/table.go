@@ -30,6 +30,9 @@ type place[V any] struct {
 // always among the others.
 func mark(number uint64) uint64 { return number + 1 }
 
+// holds reports whether the place has the number's value.
+func (p *place[V]) holds(number uint64) bool { return p.mark == mark(number) && p.mark != 0 }
+
 // A table has fewest places at first, and loses all of them when it becomes empty
 // and has more than mostIdle: so that a peak is not remembered for ever.
 const (
@@ -49,7 +52,7 @@ func (t *Of[V]) Find(number uint64) *V {
 	if t.len == 0 {
 		return nil
 	}
-	if p := t.at(number); p.mark == mark(number) && p.mark != 0 {
+	if p := t.at(number); p.holds(number) {
 		return &p.value
 	}
 	if p := t.others[number]; p != nil {
@@ -93,7 +96,7 @@ func (t *Of[V]) Remove(number uint64) {
 	if t.len == 0 {
 		return
 	}
-	if p := t.at(number); p.mark == mark(number) && p.mark != 0 {
+	if p := t.at(number); p.holds(number) {
 		*p = place[V]{}
 	} else if t.others[number] != nil {
 		delete(t.others, number)

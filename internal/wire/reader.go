@@ -202,3 +202,13 @@ func (s *slab[M]) next() *M {
 	*s = (*s)[1:]
 	return m
 }
+
+// again gives out the message that a frame had in a place, emptied, or a new one.
+func (s *slab[M]) again(had []*M, i int) *M {
+	if i >= len(had) || had[i] == nil {
+		return s.next()
+	}
+	m := had[i]
+	*m = *new(M)
+	return m
+}

@@ -37,12 +37,7 @@ func (d *decoder) submitRequest(m *pb.SubmitStreamRequest) {
 	for d.more() {
 		switch d.varint() {
 		case 1<<3 | bytes:
-			t := used(had, len(m.Tasks))
-			if t == nil {
-				t = fresh.next()
-			} else {
-				*t = pb.StreamTask{}
-			}
+			t := fresh.again(had, len(m.Tasks))
 			d.streamTask(t, d.message())
 			m.Tasks = append(m.Tasks, t)
 		case 2<<3 | bytes:
@@ -57,14 +52,6 @@ func (d *decoder) submitRequest(m *pb.SubmitStreamRequest) {
 			d.fail()
 		}
 	}
-}
-
-// used returns the message that a frame had in a place, or nil.
-func used[M any](had []*M, i int) *M {
-	if i < len(had) {
-		return had[i]
-	}
-	return nil
 }
 
 // The hint of a task is what it takes if its numbers are small.
@@ -152,12 +139,7 @@ func (d *decoder) submitResponse(m *pb.SubmitStreamResponse) {
 	for d.more() {
 		switch d.varint() {
 		case 2<<3 | bytes:
-			o := used(had, len(m.Outcomes))
-			if o == nil {
-				o = fresh.next()
-			} else {
-				*o = pb.StreamOutcome{}
-			}
+			o := fresh.again(had, len(m.Outcomes))
 			d.streamOutcome(o, d.message())
 			m.Outcomes = append(m.Outcomes, o)
 		default:

@@ -35,12 +35,7 @@ func (d *decoder) workRequest(m *pb.WorkRequest) {
 	for d.more() {
 		switch d.varint() {
 		case 2<<3 | bytes:
-			t := used(had, len(m.TaskResults))
-			if t == nil {
-				t = fresh.next()
-			} else {
-				*t = pb.TaskResult{}
-			}
+			t := fresh.again(had, len(m.TaskResults))
 			d.taskResult(t, d.message())
 			m.TaskResults = append(m.TaskResults, t)
 		case 4<<3 | bytes:
@@ -122,12 +117,7 @@ func (d *decoder) workResponse(m *pb.WorkResponse) {
 	for d.more() {
 		switch d.varint() {
 		case 2<<3 | bytes:
-			t := used(had, len(m.AssignTasks))
-			if t == nil {
-				t = fresh.next()
-			} else {
-				*t = pb.AssignTask{}
-			}
+			t := fresh.again(had, len(m.AssignTasks))
 			d.assignTask(t, d.message())
 			m.AssignTasks = append(m.AssignTasks, t)
 		case 3<<3 | bytes:

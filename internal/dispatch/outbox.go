@@ -104,13 +104,13 @@ func (o *outbox) breakPromise() {
 	o.signal()
 }
 
-// Acknowledgements travel with the next frame, and get one of their own when they
-// are many, or about much, or old (beat), or when the worker waits for them to
-// leave: a frame for each would cost a worker with little to do as much as its
-// tasks.
+// Acknowledgements travel with the next frame, and get one of their own only when
+// they are many, or about much, or old (beat), or when the worker waits for them to
+// leave. A frame costs both sides as much as dozens of tasks: so many means more than
+// a busy worker answers between two frames of tasks, and not just a frame of answers.
 const (
-	manyAcks = 64
-	muchAcks = 64 << 10 // bytes of results, which the worker keeps as long
+	manyAcks = 4 * MaxFrameTasks
+	muchAcks = MaxFrameBytes / 4 // bytes of results, which the worker keeps as long
 )
 
 // putAcks says that the worker need not keep these results any more, which have so

@@ -67,6 +67,9 @@ func (d *Dispatcher) WaitTask(ctx context.Context, id string) (*task.Record, err
 	return r, nil
 }
 
+// Told implements Waiter.
+func (outcomeWaiter) Told() {}
+
 // ListTasks returns a page; see Store.List.
 func (d *Dispatcher) ListTasks(ctx context.Context, q task.Query) (page []task.Record, next string, err error) {
 	if d.opt.Store == nil {

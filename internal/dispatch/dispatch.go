@@ -166,6 +166,9 @@ type Dispatcher struct {
 	idle     chan struct{} // closed once draining and nothing runs
 	closed   bool
 	armed    time.Time // when the clock will next wake by itself
+	// Who got assignments and outcomes that are being carried out; wake tells them.
+	given []*Session
+	told  []Waiter
 
 	open       *group        // gathers what the next write must hold; nil when nothing does
 	owed       []task.Change // to be written beside the tasks' own
@@ -257,6 +260,7 @@ func (d *Dispatcher) settle() {
 		g := d.join()
 		g.effects = append(g.effects, *e)
 	}
+	d.wake()
 	if d.state.Changed() {
 		d.join()
 	}
@@ -272,7 +276,8 @@ func (d *Dispatcher) settle() {
 	}
 }
 
-// carryOut does what an effect asks for. The caller holds d.mu.
+// carryOut does what an effect asks for; whom it gives something, wake tells, which
+// is settle's. The caller holds d.mu.
 func (d *Dispatcher) carryOut(e *balance.Effect) {
 	switch e.Kind {
 	case balance.Assign:
@@ -288,6 +293,20 @@ func (d *Dispatcher) carryOut(e *balance.Effect) {
 	case balance.Replaced:
 		d.endLocked(e.Session.Owner.(*Session), ErrReplaced)
 	}
+}
+
+// wake tells those who got something that it is all there. The caller holds d.mu.
+func (d *Dispatcher) wake() {
+	for _, s := range d.given {
+		s.given = false
+		s.signal()
+	}
+	for _, w := range d.told {
+		w.Told()
+	}
+	clear(d.given)
+	clear(d.told)
+	d.given, d.told = d.given[:0], d.told[:0]
 }
 
 func (d *Dispatcher) becomeIdle() {

@@ -72,6 +72,9 @@ func (o *outbox) signal() {
 	}
 }
 
+// putAssignment leaves it to the caller to signal once, when all of a batch are in:
+// a writer that is woken by the first takes what is there then, and the rest needs
+// another frame.
 func (o *outbox) putAssignment(a Assignment) {
 	o.mu.Lock()
 	if len(a.Payload) > largeBytes {
@@ -82,7 +85,6 @@ func (o *outbox) putAssignment(a Assignment) {
 		o.assigned++
 	}
 	o.mu.Unlock()
-	o.signal()
 }
 
 // promise says that an assignment will follow, which a drain notice must wait

@@ -13,6 +13,7 @@ func (o *outbox) fill(n, size int) {
 		token := o.assigned + o.assignedLarge
 		o.putAssignment(Assignment{TaskID: fmt.Sprint(token), Token: token, Payload: make([]byte, size)})
 	}
+	o.signal()
 }
 
 // frames takes all there is, in order.

@@ -71,6 +71,7 @@ type Session struct {
 	outbox
 	acked []uint64      // gathered for putAllAcked; under d.mu
 	bytes int           // of the results that they are about
+	given bool          // it is among d.given; under d.mu
 	ended chan struct{} // closed after err is set
 	err   error
 }
@@ -285,6 +286,10 @@ func (d *Dispatcher) assign(e *balance.Effect) {
 		Function: e.Task.Function, Payload: e.Task.Payload, Metadata: metadata, Deadline: e.Task.Deadline,
 		absent: e.Task.Absent, carry: carry,
 	})
+	if !ses.given {
+		ses.given = true
+		d.given = append(d.given, ses)
+	}
 }
 
 // tooLarge is the failure of a task whose result is over the payload limit.

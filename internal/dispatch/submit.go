@@ -14,6 +14,9 @@ type Waiter interface {
 	// exactly once for each, and possibly before Submit has returned. It must
 	// neither block nor call the Dispatcher, and it may keep what it is given.
 	Done(number uint64, taskID string, o task.Outcome)
+	// Told follows one or several calls of Done: for now there are no more. Who
+	// passes outcomes on by the batch waits for it. It must not block either.
+	Told()
 }
 
 // Submission is one task of a batch. Number is the waiter's own. Submit sets
@@ -40,6 +43,13 @@ type crowd struct{ waiters []balance.Waiter }
 func (c *crowd) Done(_ uint64, taskID string, o task.Outcome) {
 	for _, w := range c.waiters {
 		w.Who.(Waiter).Done(w.Number, taskID, o)
+	}
+}
+
+// Told implements Waiter.
+func (c *crowd) Told() {
+	for _, w := range c.waiters {
+		w.Who.(Waiter).Told()
 	}
 }
 
@@ -140,5 +150,9 @@ func (d *Dispatcher) finish(e *balance.Effect) {
 		}
 		w, *at = *at, balance.Waiter{}
 	}
-	w.Who.(Waiter).Done(w.Number, e.TaskID, e.Outcome)
+	who := w.Who.(Waiter)
+	who.Done(w.Number, e.TaskID, e.Outcome)
+	if n := len(d.told); n == 0 || d.told[n-1] != who {
+		d.told = append(d.told, who)
+	}
 }

@@ -162,6 +162,9 @@ func (c *localCall) Done(_ uint64, id string, o task.Outcome) {
 	}
 }
 
+// Told implements dispatch.Waiter.
+func (c *localCall) Told() {}
+
 func (c *localCall) abandon() {
 	if c.finish() {
 		c.l.s.tasks.tasks.Abandon(c, c.batch[0].Ticket)

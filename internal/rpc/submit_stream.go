@@ -291,7 +291,11 @@ func (c *clientStream) accepted(batch []dispatch.Submission) {
 		}
 	}
 	c.s.refused.task(c.stream.Context(), c.refused, told)
+	answered := len(c.out) > 0
 	c.mu.Unlock()
+	if answered {
+		signal(c.ready)
+	}
 	c.s.tasks.Abandon(c, late...)
 }
 
@@ -307,8 +311,14 @@ func (c *clientStream) cancel(numbers []uint64) {
 		}
 	}
 	c.mu.Unlock()
+	if len(tickets) > 0 {
+		signal(c.ready)
+	}
 	c.s.tasks.Abandon(c, tickets...)
 }
+
+// Told implements dispatch.Waiter: the writer takes all that came together.
+func (c *clientStream) Told() { signal(c.ready) }
 
 // Done implements dispatch.Waiter.
 func (c *clientStream) Done(number uint64, id string, o task.Outcome) {
@@ -322,12 +332,12 @@ func (c *clientStream) Done(number uint64, id string, o task.Outcome) {
 	c.arrive(number, f)
 }
 
-// put adds an answer for the writer. The caller holds c.mu.
+// put adds an answer for the writer, which the caller wakes when all are in. The
+// caller holds c.mu.
 func (c *clientStream) put(a answer) {
 	c.out = append(c.out, a)
 	c.outBytes += a.size()
 	if c.outBytes > c.s.opt.MaxOutbox {
 		signal(c.slow)
 	}
-	signal(c.ready)
 }

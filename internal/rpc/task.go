@@ -52,6 +52,9 @@ func (c *call) Done(_ uint64, id string, o task.Outcome) {
 	c.done <- struct{}{}
 }
 
+// Told implements dispatch.Waiter.
+func (c *call) Told() {}
+
 func (s *taskService) Submit(ctx context.Context, req *pb.SubmitRequest) (*pb.SubmitResponse, error) {
 	now := time.Now()
 	timeout, err := duration("timeout", req.GetTimeout())

@@ -38,6 +38,7 @@ func provider(b *testing.B, part float64) *sdk.TracerProvider {
 type counter struct{}
 
 func (counter) Done(uint64, string, task.Outcome) {}
+func (counter) Told()                             {}
 
 // BenchmarkDispatch is what the balancer's spans cost under the dispatcher's mutex:
 // a task's whole way, in batches of 64.

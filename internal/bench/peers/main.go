@@ -39,6 +39,7 @@ type options struct {
 	openRate   float64 // tasks a second that count as all it can do; 0: measured
 	parts      []string
 	rows       *regexp.Regexp
+	points     *regexp.Regexp
 	write      bool
 	json       string
 }
@@ -79,14 +80,18 @@ func run(ctx context.Context, args []string) error {
 	flags.StringVar(&o.json, "json", "", "a file for every single result")
 	names := flags.String("parts", "live,text,durable", "what to measure: live, text, payloads, workers, slow, open, durable; or all")
 	rows := flags.String("rows", "", "only rows whose name matches this regular expression; they are never written")
+	points := flags.String("points", "", "only points whose label matches, likewise (live, text, payloads, workers, slow)")
 	install := flags.Bool("install", false, "as root on Debian: install gearmand and RabbitMQ first")
 	_ = flags.Parse(args) // it exits by itself
 	var err error
 	if o.rows, err = regexp.Compile(*rows); err != nil {
 		return err
 	}
-	if o.write && *rows != "" {
-		complain("only some rows: they are printed, and not written")
+	if o.points, err = regexp.Compile(*points); err != nil {
+		return err
+	}
+	if o.write && *rows+*points != "" {
+		complain("only some rows or points: they are printed, and not written")
 		o.write = false
 	}
 	if o.rounds < 1 {

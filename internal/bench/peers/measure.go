@@ -137,7 +137,9 @@ func (p part) rounds(ctx context.Context, o options) (results []result, failures
 	var cells []cell
 	for _, r := range o.chosen(p.rows) {
 		for _, at := range p.points {
-			cells = append(cells, cell{r, at})
+			if o.points.MatchString(at.Label) {
+				cells = append(cells, cell{r, at})
+			}
 		}
 	}
 	for round := range o.rounds {

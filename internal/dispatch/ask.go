@@ -37,7 +37,7 @@ func (d *Dispatcher) Task(ctx context.Context, id string) (*task.Record, error) 
 type outcomeWaiter chan struct{}
 
 // Done implements Waiter.
-func (w outcomeWaiter) Done(uint64, string, task.Outcome) { close(w) }
+func (w outcomeWaiter) Done([]Finished) { close(w) }
 
 // WaitTask returns the task once it has its outcome, or as it is when ctx ends.
 func (d *Dispatcher) WaitTask(ctx context.Context, id string) (*task.Record, error) {
@@ -66,9 +66,6 @@ func (d *Dispatcher) WaitTask(ctx context.Context, id string) (*task.Record, err
 	}
 	return r, nil
 }
-
-// Told implements Waiter.
-func (outcomeWaiter) Told() {}
 
 // ListTasks returns a page; see Store.List.
 func (d *Dispatcher) ListTasks(ctx context.Context, q task.Query) (page []task.Record, next string, err error) {

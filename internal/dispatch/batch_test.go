@@ -1,40 +1,38 @@
 package dispatch
 
 import (
+	"fmt"
 	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
 
-	"reparto/internal/task"
+	"reparto/internal/balance"
 )
 
-// diary is a Waiter that remembers in which order it was called.
+// diary is a Waiter that remembers with how many outcomes it was called, each time.
 type diary struct {
 	mu    sync.Mutex
-	lines []string
+	calls []int
 }
 
-func (d *diary) write(line string) {
+func (d *diary) Done(finished []Finished) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.lines = append(d.lines, line)
+	d.calls = append(d.calls, len(finished))
 }
-
-func (d *diary) Done(uint64, string, task.Outcome) { d.write("done") }
-func (d *diary) Told()                             { d.write("told") }
 
 // read returns what was written since it was called last.
-func (d *diary) read() []string {
+func (d *diary) read() []int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	lines := d.lines
-	d.lines = nil
-	return lines
+	calls := d.calls
+	d.calls = nil
+	return calls
 }
 
 // TestABatchStaysTogether: a worker's writer that waits is woken when all of a batch
-// is there, and not by its first task; a client's is told when all outcomes are.
+// is there, and not by its first task; a client's border is told all outcomes at once.
 func TestABatchStaysTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = MaxFrameTasks
@@ -59,9 +57,8 @@ func TestABatchStaysTogether(t *testing.T) {
 				results = append(results, Result{TaskID: a.TaskID, Attempt: a.Attempt, Token: a.Token})
 			}
 			ses.Results(results)
-			want := append(slices.Repeat([]string{"done"}, n), "told")
-			if got := who.read(); !slices.Equal(got, want) {
-				t.Fatalf("round %d: the client's border was called %v, want %v", round, got, want)
+			if got, want := who.read(), []int{n}; !slices.Equal(got, want) {
+				t.Fatalf("round %d: the client's border was told %v outcomes, want %v", round, got, want)
 			}
 		}
 	})
@@ -81,16 +78,69 @@ func TestAllWhoWaitAreTold(t *testing.T) {
 	a := assigned(t, ses)
 	ses.Results([]Result{{TaskID: a.TaskID, Attempt: a.Attempt, Token: a.Token}})
 	for i, w := range []*diary{&first, &second} {
-		if got, want := w.read(), []string{"done", "told"}; !slices.Equal(got, want) {
-			t.Errorf("waiter %d was called %v, want %v", i, got, want)
+		if got, want := w.read(), []int{1}; !slices.Equal(got, want) {
+			t.Errorf("waiter %d was told %v outcomes, want %v", i, got, want)
 		}
+	}
+}
+
+// TestOutcomesGoToThoseWhoWait: each waiter of a batch gets its own, whatever their
+// order.
+func TestOutcomesGoToThoseWhoWait(t *testing.T) {
+	d := open(t, Options{})
+	ses := attach(t, d, "w", 4, "echo")
+	first, second := newClient(), newClient()
+	for i, c := range []*client{first, second, first, second} {
+		submit(t, d, c, uint64(i), newTask("echo", fmt.Sprint(i)))
+	}
+	var results []Result
+	for _, a := range next(t, ses).Assign {
+		results = append(results, Result{TaskID: a.TaskID, Attempt: a.Attempt, Token: a.Token, Output: a.Payload})
+	}
+	ses.Results(results)
+	for i, c := range []*client{first, second, first, second} {
+		if got := c.told[uint64(i)]; len(got) != 1 || string(got[0].o.Result) != fmt.Sprint(i) {
+			t.Errorf("task %d: its client was told %v", i, got)
+		}
+	}
+}
+
+// TestACancelDoesNotOvertakeItsAssignment: not within one step of the core either.
+func TestACancelDoesNotOvertakeItsAssignment(t *testing.T) {
+	o := newOutbox()
+	o.gather(Assignment{TaskID: "a", Token: 1})
+	d := &Dispatcher{state: balance.New(balance.Options{})}
+	ses := &Session{outbox: outbox{ready: o.ready, gathered: o.gathered}}
+	d.carryOut(&balance.Effect{Kind: balance.CancelAssignment, Session: &balance.Session{Owner: ses}, Token: 1})
+	var f Frame
+	if !ses.take(&f) || len(f.Assign) != 1 || len(f.Cancel) != 1 {
+		t.Errorf("the frame has %d assignments and %d cancels, want one of each", len(f.Assign), len(f.Cancel))
+	}
+}
+
+// TestADrainWaitsForWhatIsBeingPutIn: a promise is kept when its assignment can be
+// taken, and not before.
+func TestADrainWaitsForWhatIsBeingPutIn(t *testing.T) {
+	o := newOutbox()
+	o.promise()
+	o.putDrain(0)
+	o.kept++
+	o.gather(Assignment{TaskID: "a"})
+	var f Frame
+	if o.take(&f) {
+		t.Errorf("before its assignment the worker gets %+v", f)
+	}
+	o.putAssignments()
+	if !o.take(&f) || len(f.Assign) != 1 || !f.Drain {
+		t.Errorf("the worker gets %+v, want an assignment and the drain", f)
 	}
 }
 
 // TestAnAssignmentWakesNobodyByItself: it is for who puts in a batch to do so, once.
 func TestAnAssignmentWakesNobodyByItself(t *testing.T) {
 	o := newOutbox()
-	o.putAssignment(Assignment{TaskID: "a"})
+	o.gather(Assignment{TaskID: "a"})
+	o.putAssignments()
 	select {
 	case <-o.ready:
 		t.Error("the writer is woken by the first assignment of a batch")

@@ -12,9 +12,7 @@ import (
 
 type counter struct{ n int }
 
-func (c *counter) Done(uint64, string, task.Outcome) { c.n++ }
-
-func (c *counter) Told() {}
+func (c *counter) Done(finished []Finished) { c.n += len(finished) }
 
 // BenchmarkDispatch is a task's whole way through the dispatcher: submitted,
 // taken by a writer, answered by a reader. An operation is one task.

@@ -141,7 +141,7 @@ func (d *Dispatcher) committed(g *group) {
 	now := time.Now()
 	for i := range g.effects {
 		if e := &g.effects[i]; e.Kind == balance.Assign {
-			e.Session.Owner.(*Session).keepPromise()
+			e.Session.Owner.(*Session).kept++
 		}
 		d.carryOut(&g.effects[i])
 	}

@@ -166,9 +166,11 @@ type Dispatcher struct {
 	idle     chan struct{} // closed once draining and nothing runs
 	closed   bool
 	armed    time.Time // when the clock will next wake by itself
-	// Who got assignments and outcomes that are being carried out; wake tells them.
-	given []*Session
-	told  []Waiter
+	// What the effects that are being carried out have for others, until handOver:
+	// outcomes of one waiter, and sessions with assignments.
+	who      Waiter
+	finished []Finished
+	given    []*Session
 
 	open       *group        // gathers what the next write must hold; nil when nothing does
 	owed       []task.Change // to be written beside the tasks' own
@@ -260,7 +262,7 @@ func (d *Dispatcher) settle() {
 		g := d.join()
 		g.effects = append(g.effects, *e)
 	}
-	d.wake()
+	d.handOver()
 	if d.state.Changed() {
 		d.join()
 	}
@@ -276,8 +278,8 @@ func (d *Dispatcher) settle() {
 	}
 }
 
-// carryOut does what an effect asks for; whom it gives something, wake tells, which
-// is settle's. The caller holds d.mu.
+// carryOut does what an effect asks for; what it has for others, handOver gives
+// them, which is settle's. The caller holds d.mu.
 func (d *Dispatcher) carryOut(e *balance.Effect) {
 	switch e.Kind {
 	case balance.Assign:
@@ -287,6 +289,7 @@ func (d *Dispatcher) carryOut(e *balance.Effect) {
 		if d.trails != nil {
 			d.trails.ended(ses, e.Token, Ending{Kind: CancelledAttempt, Reason: e.Reason})
 		}
+		ses.putAssignments() // it may name one of them
 		ses.putCancel(Cancel{TaskID: e.TaskID, Token: e.Token, Reason: e.Reason})
 	case balance.Finish:
 		d.finish(e)
@@ -295,18 +298,18 @@ func (d *Dispatcher) carryOut(e *balance.Effect) {
 	}
 }
 
-// wake tells those who got something that it is all there. The caller holds d.mu.
-func (d *Dispatcher) wake() {
+// handOver gives waiters and sessions what they got, all of it at once: so each of
+// their locks is taken once, and none of their writers is woken by the first of many.
+// The caller holds d.mu.
+func (d *Dispatcher) handOver() {
+	d.tell()
 	for _, s := range d.given {
 		s.given = false
+		s.putAssignments()
 		s.signal()
 	}
-	for _, w := range d.told {
-		w.Told()
-	}
 	clear(d.given)
-	clear(d.told)
-	d.given, d.told = d.given[:0], d.told[:0]
+	d.given = d.given[:0]
 }
 
 func (d *Dispatcher) becomeIdle() {

@@ -38,13 +38,13 @@ type told struct {
 
 func newClient() *client { return &client{told: map[uint64][]told{}} }
 
-func (c *client) Done(number uint64, id string, o task.Outcome) {
+func (c *client) Done(finished []Finished) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.told[number] = append(c.told[number], told{id, o})
+	for _, f := range finished {
+		c.told[f.Number] = append(c.told[f.Number], told{f.TaskID, f.Outcome})
+	}
 }
-
-func (c *client) Told() {}
 
 // count tells how often Done was called for the number.
 func (c *client) count(number uint64) int {

@@ -34,6 +34,11 @@ type outbox struct {
 	ready chan struct{} // holds a token when there may be something to send
 	quiet atomic.Bool   // somebody is about to look, and need not be told
 
+	// Under the Dispatcher's mutex: small assignments until putAssignments, and how
+	// many of them were promised.
+	gathered []Assignment
+	kept     int
+
 	mu             sync.Mutex
 	pending        []Assignment // from head on
 	head           int
@@ -72,37 +77,50 @@ func (o *outbox) signal() {
 	}
 }
 
-// putAssignment leaves it to the caller to signal once, when all of a batch are in:
-// a writer that is woken by the first takes what is there then, and the rest needs
-// another frame.
-func (o *outbox) putAssignment(a Assignment) {
-	o.mu.Lock()
-	if len(a.Payload) > largeBytes {
-		o.large = append(o.large, a)
-		o.assignedLarge++
-	} else {
-		o.pending = append(o.pending, a)
-		o.assigned++
+// gather takes an assignment, which putAssignments will put in with all others of
+// its batch. The caller holds the Dispatcher's mutex.
+func (o *outbox) gather(a Assignment) {
+	if len(a.Payload) <= largeBytes {
+		o.gathered = append(o.gathered, a)
+		return
 	}
+	o.mu.Lock()
+	o.large = append(o.large, a)
+	o.assignedLarge++
 	o.mu.Unlock()
 }
 
+// putAssignments puts in what was gathered. It leaves it to the caller to signal,
+// when all of a batch are in. The caller holds the Dispatcher's mutex.
+func (o *outbox) putAssignments() {
+	if len(o.gathered) == 0 && o.kept == 0 {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.promised -= o.kept
+	o.assigned += uint64(len(o.gathered))
+	if o.kept = 0; len(o.pending) == 0 {
+		o.pending, o.gathered = o.gathered, o.pending
+		return
+	}
+	o.pending = append(o.pending, o.gathered...)
+	o.gathered = clearAll(o.gathered)
+}
+
 // promise says that an assignment will follow, which a drain notice must wait
-// for; keepPromise precedes it, breakPromise says that it does not come.
+// for. It is kept (see kept) when that is put in; breakPromise says that it does
+// not come.
 func (o *outbox) promise() {
 	o.mu.Lock()
 	o.promised++
 	o.mu.Unlock()
 }
 
-func (o *outbox) keepPromise() {
+func (o *outbox) breakPromise() {
 	o.mu.Lock()
 	o.promised--
 	o.mu.Unlock()
-}
-
-func (o *outbox) breakPromise() {
-	o.keepPromise()
 	o.signal()
 }
 
@@ -257,8 +275,8 @@ func (o *outbox) takeLarge(f *Frame) {
 
 func (o *outbox) takeSmall(f *Frame) {
 	n, size := 0, 0
-	for _, a := range o.pending[o.head:] {
-		size += len(a.Payload) + assignmentOverhead
+	for i := o.head; i < len(o.pending); i++ {
+		size += len(o.pending[i].Payload) + assignmentOverhead
 		if n == MaxFrameTasks || (n > 0 && size > MaxFrameBytes) {
 			break
 		}

@@ -11,7 +11,8 @@ func newOutbox() *outbox { return &outbox{ready: make(chan struct{}, 1)} }
 func (o *outbox) fill(n, size int) {
 	for range n {
 		token := o.assigned + o.assignedLarge
-		o.putAssignment(Assignment{TaskID: fmt.Sprint(token), Token: token, Payload: make([]byte, size)})
+		o.gather(Assignment{TaskID: fmt.Sprint(token), Token: token, Payload: make([]byte, size)})
+		o.putAssignments()
 	}
 	o.signal()
 }

@@ -281,7 +281,7 @@ func (d *Dispatcher) assign(e *balance.Effect) {
 	if d.trails != nil {
 		metadata, carry = d.trails.assigned(ses, e)
 	}
-	ses.putAssignment(Assignment{
+	ses.gather(Assignment{
 		TaskID: e.TaskID, Attempt: e.Attempt, Token: e.Token,
 		Function: e.Task.Function, Payload: e.Task.Payload, Metadata: metadata, Deadline: e.Task.Deadline,
 		absent: e.Task.Absent, carry: carry,

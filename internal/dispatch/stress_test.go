@@ -202,13 +202,13 @@ type punctual struct {
 	due map[uint64]time.Time
 }
 
-func (p *punctual) Done(number uint64, _ string, o task.Outcome) {
+func (p *punctual) Done(finished []Finished) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if late := time.Since(p.due[number]); late != 0 || o.State != task.Expired {
-		p.t.Errorf("task %d ended %v, %v after its deadline", number, o.State, late)
+	for _, f := range finished {
+		if late := time.Since(p.due[f.Number]); late != 0 || f.Outcome.State != task.Expired {
+			p.t.Errorf("task %d ended %v, %v after its deadline", f.Number, f.Outcome.State, late)
+		}
+		delete(p.due, f.Number)
 	}
-	delete(p.due, number)
 }
-
-func (p *punctual) Told() {}

@@ -10,13 +10,17 @@ import (
 
 // Waiter wants to know how tasks end.
 type Waiter interface {
-	// Done is told the outcome of the task that was submitted under the number,
-	// exactly once for each, and possibly before Submit has returned. It must
-	// neither block nor call the Dispatcher, and it may keep what it is given.
-	Done(number uint64, taskID string, o task.Outcome)
-	// Told follows one or several calls of Done: for now there are no more. Who
-	// passes outcomes on by the batch waits for it. It must not block either.
-	Told()
+	// Done is told the outcomes of tasks, all that came together: each task's
+	// exactly once, and possibly before Submit has returned. It must neither block
+	// nor call the Dispatcher. The slice is the Dispatcher's, what it holds is not.
+	Done(finished []Finished)
+}
+
+// Finished is the outcome of the task that was submitted under the number.
+type Finished struct {
+	Number  uint64
+	TaskID  string
+	Outcome task.Outcome
 }
 
 // Submission is one task of a batch. Number is the waiter's own. Submit sets
@@ -40,16 +44,12 @@ type Ticket struct {
 type crowd struct{ waiters []balance.Waiter }
 
 // Done implements Waiter.
-func (c *crowd) Done(_ uint64, taskID string, o task.Outcome) {
-	for _, w := range c.waiters {
-		w.Who.(Waiter).Done(w.Number, taskID, o)
-	}
-}
-
-// Told implements Waiter.
-func (c *crowd) Told() {
-	for _, w := range c.waiters {
-		w.Who.(Waiter).Told()
+func (c *crowd) Done(finished []Finished) {
+	for _, f := range finished {
+		for _, w := range c.waiters {
+			f.Number = w.Number
+			w.Who.(Waiter).Done([]Finished{f})
+		}
 	}
 }
 
@@ -134,7 +134,7 @@ func (d *Dispatcher) Abandon(w Waiter, tickets ...Ticket) {
 	}
 }
 
-// finish tells everybody who waits. The caller holds d.mu.
+// finish gathers an outcome for who waits for it. The caller holds d.mu.
 func (d *Dispatcher) finish(e *balance.Effect) {
 	if d.logTasks {
 		d.log.Debug("task finished", "task_id", e.TaskID, "state", e.Outcome.State.String())
@@ -150,9 +150,19 @@ func (d *Dispatcher) finish(e *balance.Effect) {
 		}
 		w, *at = *at, balance.Waiter{}
 	}
-	who := w.Who.(Waiter)
-	who.Done(w.Number, e.TaskID, e.Outcome)
-	if n := len(d.told); n == 0 || d.told[n-1] != who {
-		d.told = append(d.told, who)
+	if who := w.Who.(Waiter); who != d.who {
+		d.tell()
+		d.who = who
 	}
+	d.finished = append(d.finished, Finished{w.Number, e.TaskID, e.Outcome})
+}
+
+// tell gives the outcomes gathered to who waits for them. The caller holds d.mu.
+func (d *Dispatcher) tell() {
+	if len(d.finished) > 0 {
+		d.who.Done(d.finished)
+		clear(d.finished)
+		d.finished = d.finished[:0]
+	}
+	d.who = nil
 }

@@ -11,7 +11,6 @@ import (
 	pb "reparto/gen/reparto/v1"
 	"reparto/internal/auth"
 	"reparto/internal/dispatch"
-	"reparto/internal/task"
 )
 
 // Local is the border for whoever is in the balancer's own process. What crosses it
@@ -156,14 +155,11 @@ func (c *localCall) finish() bool {
 }
 
 // Done implements dispatch.Waiter.
-func (c *localCall) Done(_ uint64, id string, o task.Outcome) {
+func (c *localCall) Done(finished []dispatch.Finished) {
 	if c.finish() {
-		c.done(c.l.s.tasks.outcome(&answer{id: id, o: o}))
+		c.done(c.l.s.tasks.outcome(&answer{id: finished[0].TaskID, o: finished[0].Outcome}))
 	}
 }
-
-// Told implements dispatch.Waiter.
-func (c *localCall) Told() {}
 
 func (c *localCall) abandon() {
 	if c.finish() {

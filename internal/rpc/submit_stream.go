@@ -317,19 +317,18 @@ func (c *clientStream) cancel(numbers []uint64) {
 	c.s.tasks.Abandon(c, tickets...)
 }
 
-// Told implements dispatch.Waiter: the writer takes all that came together.
-func (c *clientStream) Told() { signal(c.ready) }
-
-// Done implements dispatch.Waiter.
-func (c *clientStream) Done(number uint64, id string, o task.Outcome) {
+// Done implements dispatch.Waiter: the writer takes all that came together.
+func (c *clientStream) Done(finished []dispatch.Finished) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	f := c.flights.Find(number)
-	if f == nil || c.ended {
-		return
+	for i := range finished {
+		d := &finished[i]
+		if f := c.flights.Find(d.Number); f != nil && !c.ended {
+			c.put(answer{number: d.Number, id: d.TaskID, o: d.Outcome, text: f.text})
+			c.arrive(d.Number, f)
+		}
 	}
-	c.put(answer{number: number, id: id, o: o, text: f.text})
-	c.arrive(number, f)
+	c.mu.Unlock()
+	signal(c.ready)
 }
 
 // put adds an answer for the writer, which the caller wakes when all are in. The

@@ -47,13 +47,10 @@ type call struct {
 var calls = sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }}
 
 // Done implements dispatch.Waiter.
-func (c *call) Done(_ uint64, id string, o task.Outcome) {
-	c.id, c.o = id, o
+func (c *call) Done(finished []dispatch.Finished) {
+	c.id, c.o = finished[0].TaskID, finished[0].Outcome
 	c.done <- struct{}{}
 }
-
-// Told implements dispatch.Waiter.
-func (c *call) Told() {}
 
 func (s *taskService) Submit(ctx context.Context, req *pb.SubmitRequest) (*pb.SubmitResponse, error) {
 	now := time.Now()

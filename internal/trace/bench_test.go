@@ -37,8 +37,7 @@ func provider(b *testing.B, part float64) *sdk.TracerProvider {
 
 type counter struct{}
 
-func (counter) Done(uint64, string, task.Outcome) {}
-func (counter) Told()                             {}
+func (counter) Done([]dispatch.Finished) {}
 
 // BenchmarkDispatch is what the balancer's spans cost under the dispatcher's mutex:
 // a task's whole way, in batches of 64.

@@ -160,6 +160,20 @@ func (s *State) fill(now time.Time, ses *Session) {
 
 // assign hands a queued task to a session with a free slot.
 func (s *State) assign(now time.Time, e *entry, ses *Session) {
+	e.fn.waitsFor.took(e)
+	s.leaveState(e)
+	s.give(now, e, ses)
+}
+
+// pass hands a new task to a session with a free slot, for which it need not wait.
+func (s *State) pass(now time.Time, e *entry, ses *Session) {
+	s.become(e, task.Queued)
+	e.fn.waitsFor.passed(e)
+	s.give(now, e, ses)
+}
+
+// give hands a task that stands in no queue to a session with a free slot.
+func (s *State) give(now time.Time, e *entry, ses *Session) {
 	e.attempt++
 	if e.attempt > 1 {
 		e.fn.totals.Retried++
@@ -169,7 +183,6 @@ func (s *State) assign(now time.Time, e *entry, ses *Session) {
 	a := s.newAssignment(ses, int(e.attempt), now, false)
 	s.generation++
 	a.token = uint64(s.generation)<<32 | uint64(a.index)
-	e.fn.waitsFor.took(e)
 	s.run(e, a)
 	e.began(now, a)
 	ses.took(e.fn)
@@ -183,9 +196,8 @@ func (s *State) assign(now time.Time, e *entry, ses *Session) {
 	}
 }
 
-// run makes a the current assignment of e.
+// run makes a the current assignment of e, which has left its state.
 func (s *State) run(e *entry, a *assignment) {
-	s.leaveState(e)
 	s.become(e, task.Running)
 	e.current = a
 	e.fn.running++

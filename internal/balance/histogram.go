@@ -14,6 +14,9 @@ type Histogram struct {
 	Counts [buckets]uint64 // bucket i holds what is over Bound(i-1), up to Bound(i)
 	Sum    float64         // seconds
 	step   int64           // the half minute that was counted in last
+	// The bucket of the duration that came last: those of a batch are mostly the same.
+	last   time.Duration
+	bucket int
 	// What Counts were when that half minute began, and the one before it.
 	begin [2][buckets]uint64
 }
@@ -57,7 +60,10 @@ func bucketOf(d time.Duration) int {
 
 func (h *Histogram) add(now time.Time, d time.Duration) {
 	h.advance(now)
-	if h.Counts[bucketOf(d)]++; d > 0 {
+	if d != h.last {
+		h.last, h.bucket = d, bucketOf(d)
+	}
+	if h.Counts[h.bucket]++; d > 0 {
 		h.Sum += seconds(d)
 	}
 }

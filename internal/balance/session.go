@@ -186,6 +186,7 @@ func (s *State) claim(now time.Time, ses *Session) {
 			}
 			past.lost, past.counted = false, false
 			e.resumed(c.Token)
+			s.leaveState(e)
 			s.run(e, a)
 		default: // a later attempt is due or runs; this one may still be faster
 			a.entry = e

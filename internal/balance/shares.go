@@ -142,11 +142,22 @@ const turnBytes = 64 << 10
 
 // took says that e, which waits, is given out: its owner has had its turn, or as
 // many as the payload is long.
-func (s *shares) took(e *entry) {
-	h := e.share
+func (s *shares) took(e *entry) { s.charge(e.share, e) }
+
+// passed is took for a task that need not wait, since nothing does that could be
+// given out: as if it had come and gone.
+func (s *shares) passed(e *entry) {
+	h := s.open(e.task.Owner)
+	if h.len == 0 {
+		h.tag = max(h.tag, s.now)
+	}
+	s.charge(h, e)
+}
+
+func (s *shares) charge(h *share, e *entry) {
 	s.now = h.tag
 	h.tag += 1 + int64(e.bytes/turnBytes)
-	if h != s.final {
+	if h.len > 0 && h != s.final {
 		s.unlink(h)
 		s.link(h)
 	}

@@ -26,7 +26,8 @@ func (s *State) Submit(now time.Time, t *task.Task) (Ref, error) {
 		return Ref{}, ErrNoWorker
 	}
 	bytes := t.Bytes()
-	if err := s.room(t, f, bytes); err != nil {
+	free := s.idle(f)
+	if err := s.room(t, f, bytes, free); err != nil {
 		return Ref{}, err
 	}
 	if f == nil {
@@ -51,13 +52,26 @@ func (s *State) Submit(now time.Time, t *task.Task) (Ref, error) {
 	f.submitted.add(now)
 	if t.Durable != nil {
 		s.acceptDurable(now, e)
-	} else {
-		s.bytes += bytes
-		e.due = now
-		s.enqueue(e, false)
+		s.pump(now, f)
+		return e.ref, nil
 	}
+	s.bytes += bytes
+	e.due = now
+	if free != nil {
+		s.pass(now, e, free)
+		return e.ref, nil
+	}
+	s.enqueue(e, false)
 	s.pump(now, f)
 	return e.ref, nil
+}
+
+// idle returns the session that a new task of f need not wait for, or nil.
+func (s *State) idle(f *function) *Session {
+	if f == nil || f.paused || s.next(f) != nil {
+		return nil
+	}
+	return f.ring.next()
 }
 
 // acceptDurable makes a durable task wait for its time, or for a worker.
@@ -88,9 +102,9 @@ func (s *State) join(e *entry, t *task.Task) (Ref, error) {
 	return e.ref, nil
 }
 
-// room checks the limits. A task that a worker can take at once does not count
-// as waiting.
-func (s *State) room(t *task.Task, f *function, bytes int) error {
+// room checks the limits. A task that a worker can take at once, who is free, does
+// not count as waiting.
+func (s *State) room(t *task.Task, f *function, bytes int, free *Session) error {
 	name := t.Function
 	if t.Owner != "" {
 		if err := s.ownRoom(t.Owner, bytes); err != nil {
@@ -106,11 +120,11 @@ func (s *State) room(t *task.Task, f *function, bytes int) error {
 	if s.bytes+bytes > s.opt.MaxBytes {
 		return s.full("bytes in all tasks that wait or run", "", s.opt.MaxBytes)
 	}
+	if free != nil {
+		return nil
+	}
 	var all, own load
 	if f != nil {
-		if s.next(f) == nil && !f.paused && f.ring.next() != nil {
-			return nil
-		}
 		all = f.waitsFor.load
 		if h := f.waitsFor.of(t.Owner); h != nil {
 			own = h.load

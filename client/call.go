@@ -13,7 +13,7 @@ type call struct {
 	task     Task
 	number   uint64 // 0 until it is admitted
 	deadline time.Time
-	since    time.Time // when it began to wait for a stream that keeps it
+	since    time.Time // when it began to wait for a stream that keeps it; zero while it never had to
 	sent     bool      // on a stream that is open; then it is not pending
 	on       *session  // that stream
 	refused  bool      // by a stopping balancer, whose stream is still open
@@ -31,7 +31,7 @@ type call struct {
 var calls = sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }}
 
 func (k *call) start(ctx context.Context, t *Task) {
-	k.task, k.since = *t, time.Now()
+	k.task = *t
 	if t.Idempotent && t.ID == "" {
 		k.task.ID = newID()
 	}
@@ -39,7 +39,7 @@ func (k *call) start(ctx context.Context, t *Task) {
 		k.deadline = end
 	}
 	if t.Timeout > 0 {
-		if end := k.since.Add(t.Timeout); k.deadline.IsZero() || end.Before(k.deadline) {
+		if end := time.Now().Add(t.Timeout); k.deadline.IsZero() || end.Before(k.deadline) {
 			k.deadline = end
 		}
 	}

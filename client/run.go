@@ -149,7 +149,7 @@ func (c *Client) afterBreak(s *session, err error) (held bool) {
 	c.mu.Lock()
 	held = s.held(now)
 	if !s.moved {
-		c.accepting, c.lastErr = false, err
+		c.lose(err, now)
 	}
 	over := c.failLocked(func(k *call) error {
 		if k.sent && k.on != s || s.moved && !k.sent {
@@ -158,7 +158,7 @@ func (c *Client) afterBreak(s *session, err error) (held bool) {
 		if k.sent && !k.task.Idempotent && !untaken {
 			return errFateUnknown(k.task.ID, err)
 		}
-		if held && !k.refused {
+		if held && !k.refused || k.since.IsZero() {
 			k.since = now
 		}
 		k.refused = false

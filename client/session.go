@@ -131,7 +131,7 @@ func (s *session) refused(k *call, why *Error) {
 		c.expect(k)
 		return
 	}
-	c.accepting, c.lastErr = false, why
+	c.lose(why, now)
 	s.retryAfter = max(s.retryAfter, why.RetryAfter)
 	c.expect(k)
 }
@@ -183,6 +183,7 @@ func (s *session) unsend(f *frame) {
 	for _, t := range f.req.GetTasks() {
 		if k := c.table.get(t.GetNumber()); k != nil && k.sent {
 			k.sent = false
+			c.expect(k)
 			again = append(again, k)
 		}
 	}

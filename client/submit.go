@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"time"
 	"unicode/utf8"
 
 	"google.golang.org/grpc/codes"
@@ -89,6 +90,7 @@ func (c *Client) admit(ctx context.Context, k *call) error {
 	defer c.mu.Unlock()
 	if turn := c.room.enter(c.inTeller); turn != nil {
 		c.mu.Unlock()
+		k.since = time.Now() // others may wait for a stream
 		var err error
 		select {
 		case <-turn:

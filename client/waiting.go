@@ -60,6 +60,21 @@ func (c *Client) expire() time.Time {
 	return next
 }
 
+// lose notes that no stream takes tasks any more: those which had one so far begin to
+// wait. The caller holds c.mu.
+func (c *Client) lose(why error, now time.Time) {
+	had := c.accepting
+	c.accepting, c.lastErr = false, why
+	if !had {
+		return
+	}
+	for _, k := range c.pending {
+		if k.since.IsZero() {
+			k.since = now
+		}
+	}
+}
+
 // endOfPatience is when a task that waits for a stream is given up.
 func (c *Client) endOfPatience(k *call) time.Time {
 	end := k.since.Add(c.opt.connectTimeout)
@@ -74,6 +89,9 @@ func (c *Client) endOfPatience(k *call) time.Time {
 func (c *Client) expect(k *call) {
 	if c.accepting {
 		return
+	}
+	if k.since.IsZero() {
+		k.since = time.Now()
 	}
 	if end := c.endOfPatience(k); c.nextExpiry.IsZero() || end.Before(c.nextExpiry) {
 		c.nextExpiry = end

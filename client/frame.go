@@ -112,8 +112,10 @@ func (k *call) tooLarge(what string, size, limit int64) error {
 // size is at least what the task takes in a frame.
 func (k *call) size() int64 {
 	n := taskOverhead + len(k.task.Payload) + len(k.task.Function) + len(k.task.ID)
-	for key, v := range k.task.Metadata {
-		n += len(key) + len(v) + entryOverhead
+	if len(k.task.Metadata) > 0 { // to range over nothing has a cost too
+		for key, v := range k.task.Metadata {
+			n += len(key) + len(v) + entryOverhead
+		}
 	}
 	return int64(n)
 }

@@ -128,6 +128,9 @@ func (t *Task) check() error {
 	case !utf8.ValidString(t.ID):
 		return t.invalid("TASK_ID", "the task's id is not UTF-8")
 	}
+	if len(t.Metadata) == 0 { // which costs less than to range over nothing
+		return nil
+	}
 	for k, v := range t.Metadata {
 		if !utf8.ValidString(k) || !utf8.ValidString(v) {
 			return t.invalid("METADATA", "the metadata are not UTF-8")

@@ -47,7 +47,7 @@ type Client struct {
 	finish  chan struct{} // tells the teller that there is something to tell
 	running sync.WaitGroup
 	telling sync.WaitGroup
-	watches sync.WaitGroup // functions that wait for the end of a context, and calls of SubmitFunc that go on
+	watches sync.WaitGroup // functions that wait for the end of a context, and calls that wait for room
 	closing sync.Once
 
 	life      context.Context // ends with Close; of calls that are nobody's own

@@ -71,14 +71,34 @@ func (c *Client) SubmitFunc(ctx context.Context, t Task, done func(Outcome, erro
 	if c.opt.tracer != nil {
 		k.trace(ctx, &c.opt)
 	}
-	if !c.watch(ctx, k) {
+	if !c.admitFunc(ctx, k) {
 		k.fn(Outcome{}, c.errClosed(t.ID))
-		return
 	}
-	defer c.watches.Done()
-	if err := c.admit(ctx, k); err != nil {
-		c.abandon(k, err) // unless ctx's end was faster
+}
+
+// admitFunc admits a call of SubmitFunc: what keeps it out is its outcome, and so is
+// the end of ctx later. It starts the teller, and reports false when the Client is
+// closed.
+func (c *Client) admitFunc(ctx context.Context, k *call) bool {
+	err := k.task.check()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return false
 	}
+	if !c.told {
+		c.told = true
+		c.telling.Go(c.tell)
+	}
+	if err == nil {
+		err = c.admitLocked(ctx, k)
+	}
+	if err != nil {
+		c.settle(k, Outcome{}, err)
+		return true
+	}
+	c.watch(ctx, k)
+	return true
 }
 
 // admit puts the call among the pending, once there is room.
@@ -88,22 +108,17 @@ func (c *Client) admit(ctx context.Context, k *call) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.admitLocked(ctx, k)
+}
+
+// admitLocked lets go of c.mu while there is no room.
+func (c *Client) admitLocked(ctx context.Context, k *call) error {
 	if turn := c.room.enter(c.inTeller); turn != nil {
-		c.mu.Unlock()
-		k.since = time.Now() // others may wait for a stream
-		var err error
-		select {
-		case <-turn:
-		case <-ctx.Done():
-			err = errContext(ctx, k.task.ID)
-		}
-		c.mu.Lock()
-		if err != nil {
-			c.room.withdraw(turn)
+		if err := c.await(ctx, k, turn); err != nil {
 			return err
 		}
 	}
-	if c.closed || k.settled { // settled: SubmitFunc's context has ended
+	if c.closed {
 		c.room.leave()
 		return c.errClosed(k.task.ID)
 	}
@@ -113,6 +128,25 @@ func (c *Client) admit(ctx context.Context, k *call) error {
 	c.rouse()
 	c.expect(k)
 	return nil
+}
+
+// await waits for the call's turn to have a place. Close waits meanwhile, so that the
+// teller tells of a call of SubmitFunc what became of it. The caller holds c.mu.
+func (c *Client) await(ctx context.Context, k *call, turn chan struct{}) (err error) {
+	k.since = time.Now() // others may wait for a stream
+	c.watches.Add(1)
+	c.mu.Unlock()
+	select {
+	case <-turn:
+	case <-ctx.Done():
+		err = errContext(ctx, k.task.ID)
+	}
+	c.mu.Lock()
+	c.watches.Done()
+	if err != nil {
+		c.room.withdraw(turn)
+	}
+	return err
 }
 
 // inTeller reports whether it is called from within a done function. The caller

@@ -299,3 +299,39 @@ func TestExactlyOneEndWhateverHappens(t *testing.T) {
 		t.Errorf("%d are still in flight, %d wait", c.room.taken, len(c.room.waiting))
 	}
 }
+
+// What becomes of a call of SubmitFunc that waits for room is told to its function
+// too, before Close returns.
+func TestSubmitFuncThatGetsNoRoom(t *testing.T) {
+	b := newBalancer(t)
+	c := newTestClient(t, b, WithMaxInFlight(1))
+	ends(t.Context(), c, 1)
+	b.stream().tasks(1)
+	var returned sync.WaitGroup
+	done := make(chan ended, 50)
+	submit := func(ctx context.Context, n int) {
+		for range n {
+			returned.Go(func() {
+				c.SubmitFunc(ctx, Task{Function: "f"}, func(out Outcome, err error) { done <- ended{out, err} })
+			})
+		}
+		waitingForRoom(t, c, n)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	submit(ctx, 10)
+	cancel()
+	for range 10 {
+		if e := wait(t, done); !errors.Is(e.err, context.Canceled) {
+			t.Errorf("its context has ended: %v", e.err)
+		}
+	}
+	submit(t.Context(), 50)
+	c.Close()
+	if len(done) != 50 {
+		t.Errorf("%d of 50 were told by the time the Client was closed", len(done))
+	}
+	returned.Wait()
+	for range len(done) {
+		wantError(t, (<-done).err, "CLIENT_CLOSED")
+	}
+}

@@ -13,24 +13,12 @@ type watch struct {
 	first *call // of those that have no end yet; when there is none, the watch is over
 }
 
-// watch has the end of ctx settle the call, and starts the teller; false when
-// the Client is closed.
-func (c *Client) watch(ctx context.Context, k *call) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		return false
-	}
-	// Close waits for this call to be admitted, or told why not, and then for the
-	// teller.
-	c.watches.Add(1)
-	if !c.told {
-		c.told = true
-		c.telling.Go(c.tell)
-	}
+// watch has the end of ctx settle the call. The caller holds c.mu, of a Client that is
+// not closed.
+func (c *Client) watch(ctx context.Context, k *call) {
 	end := ctx.Done()
 	if end == nil {
-		return true
+		return
 	}
 	// Contexts need not be comparable. Those with the same channel end together.
 	if w := c.latest; w == nil || w.done != end {
@@ -43,7 +31,6 @@ func (c *Client) watch(ctx context.Context, k *call) bool {
 		c.latest = w
 	}
 	c.latest.add(k)
-	return true
 }
 
 func (w *watch) add(k *call) {

@@ -28,26 +28,46 @@ type call struct {
 	prev, next *call  // there
 }
 
+// calls are those of Submit. SubmitFunc's come and go under c.mu, which both ways take
+// anyhow: see spare.
 var calls = sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }}
 
 func (k *call) start(ctx context.Context, t *Task) {
+	k.deadline = t.begin(ctx)
 	k.task = *t
+}
+
+// begin gives the task the id that it needs, and returns its deadline; zero for none.
+func (t *Task) begin(ctx context.Context) time.Time {
 	if t.Idempotent && t.ID == "" {
-		k.task.ID = newID()
+		t.ID = newID()
 	}
-	if end, ok := ctx.Deadline(); ok {
-		k.deadline = end
-	}
+	deadline, _ := ctx.Deadline()
 	if t.Timeout > 0 {
-		if end := time.Now().Add(t.Timeout); k.deadline.IsZero() || end.Before(k.deadline) {
-			k.deadline = end
+		if end := time.Now().Add(t.Timeout); deadline.IsZero() || end.Before(deadline) {
+			deadline = end
 		}
 	}
+	return deadline
 }
 
 func (k *call) recycle() {
 	*k = call{done: k.done}
 	calls.Put(k)
+}
+
+// maxSpare is how many calls a Client keeps to be used again, some 300 bytes each.
+const maxSpare = 1024
+
+// spare returns a call for SubmitFunc. The caller holds c.mu.
+func (c *Client) spare() *call {
+	n := len(c.spares)
+	if n == 0 {
+		return &call{}
+	}
+	k := c.spares[n-1]
+	c.spares = c.spares[:n-1]
+	return k
 }
 
 // table holds the calls under way by number. The low half of a number is a slot,

@@ -3,7 +3,10 @@ package client
 import (
 	"context"
 	"math"
+	"reflect"
 	"testing"
+
+	pb "reparto/gen/reparto/v1"
 )
 
 // Else it would fill memory while there is no connection.
@@ -21,6 +24,33 @@ func TestWhatWasGivenUpIsForgotten(t *testing.T) {
 	defer c.mu.Unlock()
 	if len(c.pending) > 4096 {
 		t.Errorf("%d are kept", len(c.pending))
+	}
+}
+
+// What a Client keeps to use again holds nothing of anybody's, and is not much.
+func TestSpareCallsAreFewAndEmpty(t *testing.T) {
+	b := newBalancer(t)
+	c := newTestClient(t, b)
+	done := ends(t.Context(), c, 2*maxSpare)
+	s := b.stream()
+	for _, task := range s.tasks(2 * maxSpare) {
+		s.answer(&pb.StreamOutcome{Number: task.GetNumber(), Result: []byte("r")})
+	}
+	for range 2 * maxSpare {
+		if e := wait(t, done); e.err != nil {
+			t.Fatal(e.err)
+		}
+	}
+	eventually(t, "all are told", func() bool { c.mu.Lock(); defer c.mu.Unlock(); return c.room.untold == 0 })
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.spares) != maxSpare {
+		t.Errorf("%d are kept, want %d", len(c.spares), maxSpare)
+	}
+	for _, k := range c.spares {
+		if !reflect.ValueOf(k).Elem().IsZero() {
+			t.Fatalf("kept %+v", k)
+		}
 	}
 }
 

@@ -74,6 +74,7 @@ type Client struct {
 
 	told     bool    // the teller has been started
 	teller   uint64  // its goroutine; 0 until it runs
+	spares   []*call // of SubmitFunc, to be used again
 	finished []*call // settled, and their function not called yet
 	drained  bool    // nothing more will be finished
 }

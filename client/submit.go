@@ -65,22 +65,20 @@ func (c *Client) SubmitFunc(ctx context.Context, t Task, done func(Outcome, erro
 	if done == nil {
 		done = func(Outcome, error) {}
 	}
-	k := calls.Get().(*call)
-	k.fn = done
-	k.start(ctx, &t)
+	deadline := t.begin(ctx)
 	if c.opt.tracer != nil {
-		k.trace(ctx, &c.opt)
+		done = t.trace(ctx, &c.opt, done)
 	}
-	if !c.admitFunc(ctx, k) {
-		k.fn(Outcome{}, c.errClosed(t.ID))
+	if !c.admitFunc(ctx, &t, deadline, done) {
+		done(Outcome{}, c.errClosed(t.ID))
 	}
 }
 
 // admitFunc admits a call of SubmitFunc: what keeps it out is its outcome, and so is
 // the end of ctx later. It starts the teller, and reports false when the Client is
 // closed.
-func (c *Client) admitFunc(ctx context.Context, k *call) bool {
-	err := k.task.check()
+func (c *Client) admitFunc(ctx context.Context, t *Task, deadline time.Time, done func(Outcome, error)) bool {
+	err := t.check()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
@@ -90,6 +88,8 @@ func (c *Client) admitFunc(ctx context.Context, k *call) bool {
 		c.told = true
 		c.telling.Go(c.tell)
 	}
+	k := c.spare()
+	k.task, k.deadline, k.fn = *t, deadline, done
 	if err == nil {
 		err = c.admitLocked(ctx, k)
 	}

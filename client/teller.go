@@ -27,15 +27,18 @@ func (c *Client) tell() {
 			continue
 		}
 		for some := range slices.Chunk(batch, tellAtOnce) {
+			again := some[:0]
 			for _, k := range some {
 				fn, out, err := k.fn, k.out, k.err
 				if k.sent { // else it may still be among the pending
-					k.recycle()
+					*k = call{}
+					again = append(again, k)
 				}
 				fn(out, err)
 			}
 			c.mu.Lock()
 			c.room.told(len(some))
+			c.spares = append(c.spares, again[:min(len(again), maxSpare-len(c.spares))]...)
 			c.mu.Unlock()
 		}
 		clear(batch)

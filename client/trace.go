@@ -104,12 +104,12 @@ func (c *Client) submitTraced(ctx context.Context, k *call) (Outcome, error) {
 	return out, err
 }
 
-// trace makes a span of a call of SubmitFunc, which ends before done is called.
-func (k *call) trace(ctx context.Context, o *options) {
+// trace makes a span of a call of SubmitFunc, which ends before done is called, and
+// returns the function that is to be called instead.
+func (t *Task) trace(ctx context.Context, o *options, done func(Outcome, error)) func(Outcome, error) {
 	var span trace.Span
-	span, k.task.Metadata = o.begin(ctx, "submit", calling, k.task.Function, k.task.ID, k.task.Metadata)
-	done := k.fn
-	k.fn = func(out Outcome, err error) {
+	span, t.Metadata = o.begin(ctx, "submit", calling, t.Function, t.ID, t.Metadata)
+	return func(out Outcome, err error) {
 		endSubmit(span, out, err)
 		done(out, err)
 	}

@@ -93,6 +93,38 @@ func openFramed(ctx context.Context, c config, tell told) (way, error) {
 	}, nil
 }
 
+// openBlocking is the raw stream with a goroutine that blocks for each call: the
+// least that an SDK's Submit can be.
+func openBlocking(ctx context.Context, c config, tell told) (way, error) {
+	type answer struct {
+		result []byte
+		err    error
+	}
+	answers := make([]chan answer, c.InFlight)
+	for i := range answers {
+		answers[i] = make(chan answer, 1)
+	}
+	w, err := openFramed(ctx, c, func(slot int, result []byte, err error) {
+		if slot < 0 {
+			tell(slot, result, err)
+			return
+		}
+		answers[slot] <- answer{result, err}
+	})
+	call := func(ctx context.Context, slot int, payload []byte) ([]byte, error) {
+		if err := w.send(slot, payload); err != nil {
+			return nil, err
+		}
+		select {
+		case a := <-answers[slot]:
+			return a.result, a.err
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return way{call: call, close: w.close}, err
+}
+
 func failure(o *pb.StreamOutcome) error {
 	if o.Error == nil && o.Failure == nil {
 		return nil

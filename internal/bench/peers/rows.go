@@ -23,6 +23,7 @@ const raw = "raw"
 var (
 	relayUnary  = row{"*bare relay, unary call*", startRelay, raw, "unary"}
 	relayFramed = row{"*bare relay, raw stream*", startRelay, raw, "framed"}
+	relayCalls  = row{"*bare relay, raw stream, blocking calls*", startRelay, raw, "framed-blocking"}
 
 	repartoUnary  = row{"Reparto, unary call", startDefault, "sdk", "unary"}
 	repartoFramed = row{"Reparto, raw stream", startDefault, "sdk", "framed"}
@@ -69,7 +70,7 @@ var parts = []part{
 	{
 		"live", "a task of 9 bytes to one of 3 workers, and its result back", "tasks in flight", base,
 		[]row{
-			relayUnary, repartoUnary, relayFramed, repartoFramed, repartoSDK, repartoFunc,
+			relayUnary, repartoUnary, relayCalls, repartoSDK, relayFramed, repartoFramed, repartoFunc,
 			gearmanLibrary, gearmanBest, natsBlocking, natsAsync, rabbitRPC,
 		},
 		[]point{

@@ -32,6 +32,7 @@ var ways = map[string]func(ctx context.Context, c config, tell told) (way, error
 	"rabbitmq":          openRabbit,
 	"unary":             openUnary,
 	"framed":            openFramed,
+	"framed-blocking":   openBlocking,
 	"sdk":               openSDK,
 	"sdk-func":          openSDKFunc,
 	"text":              openText,

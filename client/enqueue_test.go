@@ -28,6 +28,7 @@ type real struct {
 	conn     *grpc.ClientConn
 	requests atomic.Int64
 	lose     atomic.Int64 // so many answers are lost on their way
+	lost     func()       // called for each of them; nil for nobody
 }
 
 func startReal(t *testing.T) *real {
@@ -48,6 +49,9 @@ func startReal(t *testing.T) *real {
 			}
 			r.requests.Add(1)
 			if r.lose.Add(-1) >= 0 {
+				if r.lost != nil {
+					r.lost()
+				}
 				return status.Error(codes.Unavailable, "the answer was lost")
 			}
 			return err
@@ -208,8 +212,9 @@ func TestEnqueueWhoseContextEnds(t *testing.T) {
 	c := New(r.conn)
 	defer c.Close()
 	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
 	r.lose.Store(1 << 40)
-	time.AfterFunc(10*time.Millisecond, cancel)
+	r.lost = cancel
 	id, err := c.Enqueue(ctx, DurableTask{Function: "echo"})
 	if id == "" || !errors.Is(err, context.Canceled) || !errors.Is(err, ErrFateUnknown) {
 		t.Fatalf("%q, %v", id, err)

@@ -298,20 +298,6 @@ func (d *Dispatcher) carryOut(e *balance.Effect) {
 	}
 }
 
-// handOver gives waiters and sessions what they got, all of it at once: so each of
-// their locks is taken once, and none of their writers is woken by the first of many.
-// The caller holds d.mu.
-func (d *Dispatcher) handOver() {
-	d.tell()
-	for _, s := range d.given {
-		s.given = false
-		s.putAssignments()
-		s.signal()
-	}
-	clear(d.given)
-	d.given = d.given[:0]
-}
-
 func (d *Dispatcher) becomeIdle() {
 	select {
 	case <-d.idle:

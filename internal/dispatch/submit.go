@@ -157,6 +157,20 @@ func (d *Dispatcher) finish(e *balance.Effect) {
 	d.finished = append(d.finished, Finished{w.Number, e.TaskID, e.Outcome})
 }
 
+// handOver gives waiters and sessions what they got, all of it at once: so each of
+// their locks is taken once, and none of their writers is woken by the first of many.
+// The caller holds d.mu.
+func (d *Dispatcher) handOver() {
+	d.tell()
+	for _, s := range d.given {
+		s.given = false
+		s.putAssignments()
+		s.signal()
+	}
+	clear(d.given)
+	d.given = d.given[:0]
+}
+
 // tell gives the outcomes gathered to who waits for them. The caller holds d.mu.
 func (d *Dispatcher) tell() {
 	if len(d.finished) > 0 {

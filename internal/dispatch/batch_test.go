@@ -147,3 +147,46 @@ func TestAnAssignmentWakesNobodyByItself(t *testing.T) {
 	default:
 	}
 }
+
+// fragile is a Waiter that panics when it is told for the first time.
+type fragile struct{ calls int }
+
+func (f *fragile) Done([]Finished) {
+	if f.calls++; f.calls == 1 {
+		panic("told")
+	}
+}
+
+// TestAWaiterThatPanicsIsNotToldTwice: what ends its own call spoils no other's.
+func TestAWaiterThatPanicsIsNotToldTwice(t *testing.T) {
+	d := open(t, Options{})
+	ses := attach(t, d, "w", 2, "echo")
+	var f fragile
+	d.Submit(&f, []Submission{{Task: newTask("echo", "x")}})
+	a := assigned(t, ses)
+	func() {
+		defer func() { _ = recover() }()
+		answer(ses, a, "x")
+	}()
+	c := newClient()
+	submit(t, d, c, 1, newTask("echo", "y"))
+	answer(ses, assigned(t, ses), "y")
+	if f.calls != 1 || c.count(1) != 1 {
+		t.Errorf("the one that panicked was told %d times, the other %d times, want once each", f.calls, c.count(1))
+	}
+}
+
+// TestOneLongListIsNotRememberedForEver: of outcomes that came together.
+func TestOneLongListIsNotRememberedForEver(t *testing.T) {
+	d := open(t, Options{})
+	batch := make([]Submission, maxGathered+1)
+	for i := range batch {
+		batch[i].Task = newTask("echo", "x")
+	}
+	c := &counter{}
+	d.Submit(c, batch)
+	d.Close() // which ends them all in one step
+	if c.n != len(batch) || cap(d.finished) > maxGathered {
+		t.Errorf("%d outcomes of %d; room is kept for %d", c.n, len(batch), cap(d.finished))
+	}
+}

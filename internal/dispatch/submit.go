@@ -173,10 +173,16 @@ func (d *Dispatcher) handOver() {
 
 // tell gives the outcomes gathered to who waits for them. The caller holds d.mu.
 func (d *Dispatcher) tell() {
-	if len(d.finished) > 0 {
-		d.who.Done(d.finished)
-		clear(d.finished)
-		d.finished = d.finished[:0]
+	who, finished := d.who, d.finished
+	d.who, d.finished = nil, nil // before the call: should it panic, nobody is told twice
+	if len(finished) > 0 {
+		who.Done(finished)
 	}
-	d.who = nil
+	if cap(finished) <= maxGathered { // so that one long list is not remembered for ever
+		clear(finished)
+		d.finished = finished[:0]
+	}
 }
+
+// maxGathered is for how many outcomes memory is kept.
+const maxGathered = 4096

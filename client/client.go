@@ -26,6 +26,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 
 	pb "reparto/gen/reparto/v1"
+	"reparto/internal/socket"
 	"reparto/internal/wire"
 )
 
@@ -91,7 +92,7 @@ func Dial(target string, opts ...Option) (*Client, error) {
 		return nil, err
 	}
 	dial := append([]grpc.DialOption{
-		grpc.WithTransportCredentials(o.credentials),
+		grpc.WithTransportCredentials(socket.Credentials(o.credentials)),
 		grpc.WithStaticStreamWindowSize(window),
 		experimental.WithBufferPool(wire.Buffers),
 		grpc.WithStaticConnWindowSize(window),

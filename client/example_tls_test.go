@@ -24,7 +24,7 @@ func (t token) GetRequestMetadata(context.Context, ...string) (map[string]string
 func (token) RequireTransportSecurity() bool { return true }
 
 // TLS with a CA of one's own, and a token. A worker's connection is made in the
-// same way, with grpc.NewClient.
+// same way, with grpc.NewClient and worker.DialOptions.
 func ExampleWithTransportCredentials() {
 	ca, err := os.ReadFile("ca.pem")
 	if err != nil {

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 
 	pb "reparto/gen/reparto/v1"
 	"reparto/worker"
@@ -23,7 +22,7 @@ func ExampleRun() {
 	})
 	defer shutDown()
 
-	conn, err := grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient(addr, worker.DialOptions(nil)...) // nil: plaintext
 	if err != nil {
 		fmt.Println(err)
 		return

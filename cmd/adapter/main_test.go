@@ -39,7 +39,7 @@ func startBalancer(t *testing.T, withWorker bool) string {
 		t.Fatal(err)
 	}
 	s := rpc.NewServer(d, rpc.Options{})
-	conn, err := grpc.NewClient(l.Addr().String(), cli.DialOptions()...)
+	conn, err := grpc.NewClient(l.Addr().String(), worker.DialOptions(nil)...)
 	if err != nil {
 		t.Fatal(err)
 	}

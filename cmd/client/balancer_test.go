@@ -11,7 +11,6 @@ import (
 	"google.golang.org/grpc"
 
 	pb "reparto/gen/reparto/v1"
-	"reparto/internal/cli"
 	"reparto/internal/dispatch"
 	"reparto/internal/functions"
 	"reparto/internal/rpc"
@@ -41,7 +40,7 @@ func startBalancer(t *testing.T, handlers worker.Handlers) *balancer {
 	s := rpc.NewServer(d, rpc.Options{})
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = s.Serve(l) })
-	conn, err := grpc.NewClient(l.Addr().String(), cli.DialOptions()...)
+	conn, err := grpc.NewClient(l.Addr().String(), worker.DialOptions(nil)...)
 	if err != nil {
 		t.Fatal(err)
 	}

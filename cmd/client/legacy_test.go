@@ -11,13 +11,13 @@ import (
 	"google.golang.org/grpc"
 
 	"reparto/client"
-	"reparto/internal/cli"
+	"reparto/worker"
 )
 
 // told makes the balancer know of text peers, as an adapter does.
 func (b *balancer) told(t *testing.T, id string, peers ...client.TextPeer) {
 	t.Helper()
-	conn, err := grpc.NewClient(b.address, cli.DialOptions()...)
+	conn, err := grpc.NewClient(b.address, worker.DialOptions(nil)...)
 	if err != nil {
 		t.Fatal(err)
 	}

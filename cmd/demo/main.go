@@ -98,7 +98,7 @@ func listen(log *slog.Logger, anyPort bool) (*server.Server, error) {
 // gRPC ones are registered. The function it returns waits until all have left;
 // they leave when ctx ends.
 func startWorkers(ctx context.Context, s *server.Server, log *slog.Logger) (func() error, error) {
-	conn, err := grpc.NewClient(s.Addr().String(), cli.DialOptions()...)
+	conn, err := grpc.NewClient(s.Addr().String(), worker.DialOptions(nil)...)
 	if err != nil {
 		return func() error { return nil }, err
 	}

@@ -12,9 +12,9 @@ import (
 	"google.golang.org/grpc"
 
 	pb "reparto/gen/reparto/v1"
-	"reparto/internal/cli"
 	"reparto/internal/dispatch"
 	"reparto/internal/rpc"
+	"reparto/worker"
 )
 
 // balancer is a real one, with a client's connection to it.
@@ -39,7 +39,7 @@ func startBalancer(t *testing.T, address string) *balancer {
 	s := rpc.NewServer(d, rpc.Options{})
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = s.Serve(l) })
-	conn, err := grpc.NewClient(l.Addr().String(), cli.DialOptions()...)
+	conn, err := grpc.NewClient(l.Addr().String(), worker.DialOptions(nil)...)
 	if err != nil {
 		t.Fatal(err)
 	}

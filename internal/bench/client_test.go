@@ -13,7 +13,7 @@ import (
 
 	"reparto/client"
 	pb "reparto/gen/reparto/v1"
-	"reparto/internal/cli"
+	"reparto/worker"
 )
 
 // call does one task and returns its result. Callers are numbered from 0, and
@@ -23,7 +23,7 @@ type call func(ctx context.Context, caller uint64) ([]byte, error)
 // runClient keeps so many calls in flight, each by a goroutine that blocks. It
 // says "go" when the warm-up is over and "report" at the end of the window.
 func runClient(ctx context.Context, c config, say func(string, any)) error {
-	conn, err := grpc.NewClient(c.Address, cli.DialOptions()...)
+	conn, err := grpc.NewClient(c.Address, worker.DialOptions(nil)...)
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	pb "reparto/gen/reparto/v1"
 	"reparto/internal/dispatch"
 	"reparto/internal/server"
+	"reparto/internal/socket"
 )
 
 // frameTasks is how many tasks travel in a frame at most.
@@ -43,7 +44,7 @@ func runRelay(ctx context.Context, _ config, say func(string, any)) error {
 		return err
 	}
 	failed := make(chan error, 1)
-	go func() { failed <- s.Serve(l) }() // ends with the process
+	go func() { failed <- s.Serve(socket.Listener(l)) }() // ends with the process
 	say("listening", l.Addr().String())
 	select {
 	case err := <-failed:

@@ -8,13 +8,12 @@ import (
 	"google.golang.org/grpc"
 
 	pb "reparto/gen/reparto/v1"
-	"reparto/internal/cli"
 	"reparto/worker"
 )
 
 // runWorker is a worker process: with the SDK, or the simplest that works.
 func runWorker(ctx context.Context, c config, say func(string, any)) error {
-	conn, err := grpc.NewClient(c.Address, cli.DialOptions()...)
+	conn, err := grpc.NewClient(c.Address, worker.DialOptions(nil)...)
 	if err != nil {
 		return err
 	}
@@ -72,7 +71,7 @@ func runSessions(ctx context.Context, c config, say func(string, any)) error {
 	ready := make(chan struct{}, c.Sessions)
 	limit := make(chan struct{}, 256) // sessions that register at once
 	for i := 0; i < c.Sessions; i += c.PerConn {
-		conn, err := grpc.NewClient(c.Address, cli.DialOptions()...)
+		conn, err := grpc.NewClient(c.Address, worker.DialOptions(nil)...)
 		if err != nil {
 			return err
 		}

@@ -20,7 +20,6 @@ import (
 	"google.golang.org/grpc"
 
 	"reparto/client"
-	"reparto/internal/cli"
 	"reparto/internal/dispatch"
 	"reparto/internal/server"
 	"reparto/worker"
@@ -154,7 +153,7 @@ type crew struct {
 func startCrew(t *testing.T, address string, o ...grpc.DialOption) *crew {
 	t.Helper()
 	c := &crew{began: make(chan string, 100), letGo: make(chan struct{}), runs: map[string]int{}}
-	conn, err := grpc.NewClient(address, append(cli.DialOptions(), o...)...)
+	conn, err := grpc.NewClient(address, append(worker.DialOptions(nil), o...)...)
 	if err != nil {
 		t.Fatal(err)
 	}

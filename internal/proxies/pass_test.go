@@ -11,8 +11,8 @@ import (
 
 	"reparto/client"
 	pb "reparto/gen/reparto/v1"
-	"reparto/internal/cli"
 	"reparto/internal/dispatch"
+	"reparto/worker"
 )
 
 // nobody is an address at which there is no balancer.
@@ -20,7 +20,7 @@ const nobody = "127.0.0.1:9"
 
 func dial(t *testing.T, address string) *grpc.ClientConn {
 	t.Helper()
-	conn, err := grpc.NewClient(address, cli.DialOptions()...)
+	conn, err := grpc.NewClient(address, worker.DialOptions(nil)...)
 	if err != nil {
 		t.Fatal(err)
 	}

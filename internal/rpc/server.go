@@ -31,6 +31,7 @@ import (
 
 	pb "reparto/gen/reparto/v1"
 	"reparto/internal/dispatch"
+	"reparto/internal/socket"
 	"reparto/internal/wire"
 )
 
@@ -266,6 +267,7 @@ func serverOptions(o Options, a admission) []grpc.ServerOption {
 // Serve accepts connections until Close; it may be called for several listeners,
 // each in its own goroutine. It returns nil after Close.
 func (s *Server) Serve(l net.Listener) error {
+	l = socket.Listener(l)
 	if most := s.opt.AddressLimits.Connections; most > 0 {
 		l = newPerAddress(l, most, func(address string, most int) {
 			s.opt.Log.Debug("connection refused: its address has too many", "address", address, "limit", most)

@@ -6,7 +6,6 @@ import (
 	"sync"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 
 	"reparto/client"
 	pb "reparto/gen/reparto/v1"
@@ -15,11 +14,7 @@ import (
 
 // dial connects with the settings of Reparto's commands.
 func dial(address string) (*grpc.ClientConn, error) {
-	const window, maxMessage = 1 << 20, 64 << 20
-	return grpc.NewClient(address,
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithStaticStreamWindowSize(window), grpc.WithStaticConnWindowSize(window),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)))
+	return grpc.NewClient(address, worker.DialOptions(nil)...)
 }
 
 func openUnary(_ context.Context, c config, _ told) (way, error) {

@@ -1,0 +1,139 @@
+//go:build linux && !race
+
+package socket
+
+import (
+	"io"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"unsafe"
+
+	"google.golang.org/grpc/mem"
+)
+
+// conn is a TCP connection whose Write keeps the processor.
+type conn struct {
+	*net.TCPConn
+	raw syscall.RawConn
+
+	writing sync.Mutex // one Write at a time
+	w       write
+	tryFill func(fd uintptr) bool
+	tryRead func(fd uintptr) bool // one read at a time: gRPC has one reader
+	r       read
+}
+
+// write is a Write that is under way, and read a ReadOnReady: in the connection, so
+// that neither allocates.
+type (
+	write struct {
+		rest []byte
+		err  error
+	}
+	read struct {
+		size int
+		pool mem.BufferPool
+		buf  *[]byte
+		n    int
+		err  error
+	}
+)
+
+func keeping(c net.Conn) net.Conn {
+	tcp, ok := c.(*net.TCPConn)
+	if !ok {
+		return c
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return c
+	}
+	k := &conn{TCPConn: tcp, raw: raw}
+	k.tryFill, k.tryRead = k.w.try, k.r.try
+	return k
+}
+
+// Write implements net.Conn. It may be called concurrently.
+func (c *conn) Write(b []byte) (int, error) {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	if len(b) > MaxWrite {
+		return c.TCPConn.Write(b)
+	}
+	c.w.rest = b
+	err := c.raw.Write(c.tryFill) // blocks while try says so
+	n := len(b) - len(c.w.rest)
+	if c.w.err != nil {
+		err = c.failed("write", c.w.err)
+	}
+	c.w = write{}
+	return n, err
+}
+
+// try writes what it can, and reports whether that is all, or has failed. Otherwise
+// the socket takes nothing more for now.
+func (w *write) try(fd uintptr) bool {
+	for len(w.rest) > 0 {
+		n, _, errno := syscall.RawSyscall(syscall.SYS_WRITE, fd, uintptr(unsafe.Pointer(unsafe.SliceData(w.rest))), uintptr(len(w.rest)))
+		switch errno {
+		case 0:
+			w.rest = w.rest[n:]
+		case syscall.EINTR:
+		case syscall.EAGAIN:
+			return false
+		default:
+			w.err = errno
+			return true
+		}
+	}
+	return true
+}
+
+// ReadOnReady reads into a buffer of the pool, which it takes once there is
+// something to read: so a connection that nobody speaks on holds none. gRPC does
+// that by itself with connections that it knows, and asks others for this method
+// (google.golang.org/grpc/internal/transport/readyreader).
+func (c *conn) ReadOnReady(size int, pool mem.BufferPool) (*[]byte, int, error) {
+	c.r = read{size: size, pool: pool}
+	err := c.raw.Read(c.tryRead)
+	r := c.r
+	c.r = read{}
+	switch {
+	case r.err != nil:
+		err = c.failed("read", r.err)
+	case err == nil && r.n == 0:
+		err = io.EOF
+	}
+	if err != nil && r.buf != nil {
+		pool.Put(r.buf)
+		r.buf = nil
+	}
+	return r.buf, r.n, err
+}
+
+func (r *read) try(fd uintptr) bool {
+	r.buf = r.pool.Get(r.size)
+	for {
+		n, err := syscall.Read(int(fd), *r.buf)
+		switch err {
+		case nil:
+			r.n = n
+			return true
+		case syscall.EINTR:
+		case syscall.EAGAIN:
+			r.pool.Put(r.buf)
+			r.buf = nil
+			return false
+		default:
+			r.err = err
+			return true
+		}
+	}
+}
+
+// failed returns the error that net.Conn has for it.
+func (c *conn) failed(op string, err error) error {
+	return &net.OpError{Op: op, Net: "tcp", Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: os.NewSyscallError(op, err)}
+}

@@ -58,7 +58,7 @@ var rules = []rule{
 		"the gRPC border decides nothing, so it does not know the core"},
 	{"internal/socket", nil, []string{"reparto/..."},
 		"how bytes leave, and nothing of what they are"},
-	{"internal/legacy", []string{"client", "worker"}, []string{"reparto/gen/..."},
+	{"internal/legacy", []string{"client", "internal/socket", "worker"}, []string{"reparto/gen/..."},
 		"the text adapter is a gRPC client like any other"},
 	{"internal/local", []string{"client", "worker", "gen/reparto/v1", "internal/dispatch", "internal/legacy", "internal/rpc", "internal/task"}, []string{"os", "net/..."},
 		"it brings the text border to the gRPC border without a connection, and decides nothing"},

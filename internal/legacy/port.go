@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"reparto/internal/socket"
 )
 
 // port accepts connections at one address and knows those that are open. A nil
@@ -110,7 +112,7 @@ func (p *port) accept() (conn net.Conn, ok bool) {
 		conn, err := p.l.AcceptTCP()
 		if err == nil {
 			_ = conn.SetKeepAliveConfig(p.keepAlive) // fails only if the peer is gone already
-			return conn, true
+			return socket.Conn(conn), true
 		}
 		if errors.Is(err, net.ErrClosed) {
 			return nil, false

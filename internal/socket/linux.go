@@ -41,7 +41,8 @@ type (
 	}
 )
 
-func keeping(c net.Conn) net.Conn {
+// Conn returns c as Listener would have accepted it.
+func Conn(c net.Conn) net.Conn {
 	tcp, ok := c.(*net.TCPConn)
 	if !ok {
 		return c
@@ -75,11 +76,13 @@ func (c *conn) Write(b []byte) (int, error) {
 // try writes what it can, and reports whether that is all, or has failed. Otherwise
 // the socket takes nothing more for now.
 func (w *write) try(fd uintptr) bool {
-	for len(w.rest) > 0 {
+	for { // once, if there is nothing: a connection that is dead says so
 		n, _, errno := syscall.RawSyscall(syscall.SYS_WRITE, fd, uintptr(unsafe.Pointer(unsafe.SliceData(w.rest))), uintptr(len(w.rest)))
 		switch errno {
 		case 0:
-			w.rest = w.rest[n:]
+			if w.rest = w.rest[n:]; len(w.rest) == 0 {
+				return true
+			}
 		case syscall.EINTR:
 		case syscall.EAGAIN:
 			return false
@@ -88,7 +91,6 @@ func (w *write) try(fd uintptr) bool {
 			return true
 		}
 	}
-	return true
 }
 
 // ReadOnReady reads into a buffer of the pool, which it takes once there is

@@ -147,6 +147,20 @@ func TestAWriteToNobodyFails(t *testing.T) {
 	}
 }
 
+// A write of nothing tells that a connection is dead, as it does elsewhere.
+func TestAWriteOfNothingProbes(t *testing.T) {
+	c, peer := pair(t)
+	if n, err := c.Write(nil); n != 0 || err != nil {
+		t.Error(n, err)
+	}
+	_ = peer.SetLinger(0)
+	peer.Close()
+	_, _ = c.Read(make([]byte, 1)) // until the reset is here
+	if _, err := c.Write(nil); !errors.Is(err, syscall.EPIPE) {
+		t.Error(err)
+	}
+}
+
 // Whoever writes beside others is not mixed up with them.
 func TestWritesAreWhole(t *testing.T) {
 	c, peer := pair(t)

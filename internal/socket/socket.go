@@ -39,7 +39,7 @@ func (l listener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return keeping(c), nil
+	return Conn(c), nil
 }
 
 // Credentials returns c, for whoever dials, with connections as Listener has them.
@@ -54,7 +54,7 @@ type keepingCredentials struct {
 
 // ClientHandshake lets the others shake hands over such a connection.
 func (k keepingCredentials) ClientHandshake(ctx context.Context, authority string, c net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	return k.TransportCredentials.ClientHandshake(ctx, authority, keeping(c))
+	return k.TransportCredentials.ClientHandshake(ctx, authority, Conn(c))
 }
 
 // Clone returns a copy.

@@ -77,10 +77,13 @@ func fill(t *testing.T, c *conn) (ended chan error) {
 	var writing sync.WaitGroup
 	writing.Go(func() {
 		for {
-			_, err := c.Write(make([]byte, MaxWrite))
+			n, err := c.Write(make([]byte, MaxWrite))
 			if err != nil {
 				ended <- err
 				return
+			}
+			if n != MaxWrite {
+				t.Errorf("wrote %d of %d bytes, and no error", n, MaxWrite)
 			}
 			select {
 			case moved <- struct{}{}:

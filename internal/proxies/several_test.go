@@ -90,21 +90,23 @@ func TestOneOfTwoBalancersIsKilled(t *testing.T) {
 		eventually(t, "the worker is registered with both", func() bool { return strings.Count(w.said(), "msg=registered") == 2 })
 
 		var loads []*load
-		for i := range 8 {
-			c := dialSDK(t, p.address, as(fmt.Sprint("127.0.0.", 10+i)))
-			l := startLoad(t, c, 2, true)
-			l.callers.Go(func() { l.enqueue(c) })
-			loads = append(loads, l)
-		}
 		goOn := func() {
 			for _, l := range loads {
 				l.goOn()
 			}
 		}
-		goOn()
-		if a, b := submitted(t, one), submitted(t, two); a == 0 || b == 0 {
-			t.Errorf("one balancer got %d tasks, the other %d: want all clients' spread over both", a, b)
+		// Eight clients, or a few more, should chance send all of the eight one way.
+		for i := 0; i < 8 || submitted(t, one) == 0 || submitted(t, two) == 0; i++ {
+			if i == 64 {
+				t.Fatal("64 clients, each with an address of its own, are all with one balancer")
+			}
+			c := dialSDK(t, p.address, as(fmt.Sprint("127.0.0.", 10+i)))
+			l := startLoad(t, c, 2, true)
+			l.callers.Go(func() { l.enqueue(c) })
+			loads = append(loads, l)
+			l.goOn()
 		}
+		goOn()
 		doomed.kill()
 		goOn()
 		startBalancerProcess(t, one)

@@ -20,8 +20,8 @@ type conn struct {
 
 	writing sync.Mutex // one Write at a time
 	w       write
-	tryFill func(fd uintptr) bool
-	tryRead func(fd uintptr) bool // one read at a time: gRPC has one reader
+	doWrite func(fd uintptr) bool
+	doRead  func(fd uintptr) bool // one read at a time: gRPC has one reader
 	r       read
 }
 
@@ -52,7 +52,7 @@ func Conn(c net.Conn) net.Conn {
 		return c
 	}
 	k := &conn{TCPConn: tcp, raw: raw}
-	k.tryFill, k.tryRead = k.w.try, k.r.try
+	k.doWrite, k.doRead = k.w.try, k.r.try
 	return k
 }
 
@@ -64,7 +64,7 @@ func (c *conn) Write(b []byte) (int, error) {
 		return c.TCPConn.Write(b)
 	}
 	c.w.rest = b
-	err := c.raw.Write(c.tryFill) // blocks while try says so
+	err := c.raw.Write(c.doWrite) // blocks while try says so
 	n := len(b) - len(c.w.rest)
 	if c.w.err != nil {
 		err = c.failed("write", c.w.err)
@@ -99,7 +99,7 @@ func (w *write) try(fd uintptr) bool {
 // (google.golang.org/grpc/internal/transport/readyreader).
 func (c *conn) ReadOnReady(size int, pool mem.BufferPool) (*[]byte, int, error) {
 	c.r = read{size: size, pool: pool}
-	err := c.raw.Read(c.tryRead)
+	err := c.raw.Read(c.doRead)
 	r := c.r
 	c.r = read{}
 	switch {

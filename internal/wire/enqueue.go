@@ -19,17 +19,21 @@ func (w *writer) enqueueRequest(m *pb.EnqueueRequest) {
 	}
 }
 
-func (d *decoder) enqueueRequest(m *pb.EnqueueRequest) {
+func (d *decoder) enqueueRequest(m *pb.EnqueueRequest, b []byte) {
 	m.Tasks = nil
 	var fresh slab[pb.EnqueueTask]
-	for d.more() {
-		switch d.varint() {
+	for len(b) > 0 {
+		tag, _, v, rest := next(b)
+		b = rest
+		switch tag {
 		case 1<<3 | bytes:
 			t := fresh.next()
-			d.enqueueTask(t, d.message())
+			d.about(v, b)
+			d.enqueueTask(t, v)
 			m.Tasks = append(m.Tasks, t)
 		default:
-			d.fail()
+			d.bad = true
+			return
 		}
 	}
 }
@@ -60,45 +64,47 @@ func (w *writer) enqueueTask(t *pb.EnqueueTask) {
 	w.bool(15, t.FreshId)
 }
 
-func (d *decoder) enqueueTask(t *pb.EnqueueTask, r reader) {
-	for r.more() {
-		switch r.varint() {
+func (d *decoder) enqueueTask(t *pb.EnqueueTask, b []byte) {
+	for len(b) > 0 {
+		tag, n, v, rest := next(b)
+		b = rest
+		switch tag {
 		case 1<<3 | bytes:
-			t.Function = d.name(r.bytes())
+			t.Function = d.name(v)
 		case 2<<3 | bytes:
-			t.Payload = d.copied(r.bytes())
+			t.Payload = d.copied(v)
 		case 3<<3 | bytes:
-			s := d.string(r.bytes())
+			s := d.string(v)
 			t.Text = &s
 		case 4<<3 | bytes:
-			t.TaskId = d.string(r.bytes())
+			t.TaskId = d.string(v)
 		case 5<<3 | bytes:
-			d.entry(&t.Metadata, r.message())
+			d.entry(&t.Metadata, v)
 		case 6<<3 | bytes:
-			merged(d, &t.RunAt, r.bytes())
+			merged(d, &t.RunAt, v)
 		case 7<<3 | bytes:
-			merged(d, &t.Delay, r.bytes())
+			merged(d, &t.Delay, v)
 		case 8<<3 | varint:
-			t.Priority = int32(r.varint())
+			t.Priority = int32(n)
 		case 9<<3 | varint:
-			t.MaxAttempts = int32(r.varint())
+			t.MaxAttempts = int32(n)
 		case 10<<3 | bytes:
-			merged(d, &t.Backoff, r.bytes())
+			merged(d, &t.Backoff, v)
 		case 11<<3 | bytes:
-			merged(d, &t.AttemptTimeout, r.bytes())
+			merged(d, &t.AttemptTimeout, v)
 		case 12<<3 | bytes:
-			merged(d, &t.ExpireTime, r.bytes())
+			merged(d, &t.ExpireTime, v)
 		case 13<<3 | bytes:
-			merged(d, &t.TimeToLive, r.bytes())
+			merged(d, &t.TimeToLive, v)
 		case 14<<3 | bytes:
-			merged(d, &t.Retention, r.bytes())
+			merged(d, &t.Retention, v)
 		case 15<<3 | varint:
-			t.FreshId = r.varint() != 0
+			t.FreshId = n != 0
 		default:
-			r.fail()
+			d.bad = true
+			return
 		}
 	}
-	d.bad = d.bad || r.bad
 }
 
 func hintOfEnqueueResponse(m *pb.EnqueueResponse) int {
@@ -122,33 +128,39 @@ func (w *writer) enqueueResponse(m *pb.EnqueueResponse) {
 	}
 }
 
-func (d *decoder) enqueueResponse(m *pb.EnqueueResponse) {
+func (d *decoder) enqueueResponse(m *pb.EnqueueResponse, b []byte) {
 	m.Results = nil
 	var fresh slab[pb.Enqueued]
-	for d.more() {
-		switch d.varint() {
+	for len(b) > 0 {
+		tag, _, v, rest := next(b)
+		b = rest
+		switch tag {
 		case 1<<3 | bytes:
 			e := fresh.next()
-			d.enqueued(e, d.message())
+			d.about(v, b)
+			d.enqueued(e, v)
 			m.Results = append(m.Results, e)
 		default:
-			d.fail()
+			d.bad = true
+			return
 		}
 	}
 }
 
-func (d *decoder) enqueued(e *pb.Enqueued, r reader) {
-	for r.more() {
-		switch r.varint() {
+func (d *decoder) enqueued(e *pb.Enqueued, b []byte) {
+	for len(b) > 0 {
+		tag, n, v, rest := next(b)
+		b = rest
+		switch tag {
 		case 1<<3 | bytes:
-			e.TaskId = d.string(r.bytes())
+			e.TaskId = d.string(v)
 		case 2<<3 | varint:
-			e.Existed = r.varint() != 0
+			e.Existed = n != 0
 		case 3<<3 | bytes:
-			d.error(&e.Error, r.message())
+			d.error(&e.Error, v)
 		default:
-			r.fail()
+			d.bad = true
+			return
 		}
 	}
-	d.bad = d.bad || r.bad
 }

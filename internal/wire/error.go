@@ -58,32 +58,34 @@ type read struct {
 	b     []byte
 }
 
-func (d *decoder) error(to **pb.Error, r reader) {
+func (d *decoder) error(to **pb.Error, b []byte) {
 	if *to != nil { // two in one place become one: that is the library's to do
-		d.fail()
+		d.bad = true
 		return
 	}
-	if d.last.error != nil && string(r.b) == string(d.last.b) {
+	if d.last.error != nil && string(b) == string(d.last.b) {
 		*to = d.last.error
 		return
 	}
 	e := &pb.Error{}
-	*to, d.last = e, read{e, r.b}
-	for r.more() {
-		switch r.varint() {
+	*to, d.last = e, read{e, b}
+	for len(b) > 0 {
+		tag, n, v, rest := next(b)
+		b = rest
+		switch tag {
 		case 1<<3 | varint:
-			e.Code = int32(r.varint())
+			e.Code = int32(n)
 		case 2<<3 | bytes:
-			e.Reason = d.name(r.bytes())
+			e.Reason = d.name(v)
 		case 3<<3 | bytes:
-			e.Message = d.name(r.bytes())
+			e.Message = d.name(v)
 		case 4<<3 | varint:
-			e.RetryAfterMs = int64(r.varint())
+			e.RetryAfterMs = int64(n)
 		case 5<<3 | bytes:
-			d.entry(&e.Metadata, r.message())
+			d.entry(&e.Metadata, v)
 		default:
-			r.fail()
+			d.bad = true
+			return
 		}
 	}
-	d.bad = d.bad || r.bad
 }

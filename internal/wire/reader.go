@@ -9,76 +9,65 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Tags: the number of a field and how it is written.
+// How a field is written, which is in the lower three bits of its tag; the others
+// are its number: https://protobuf.dev/programming-guides/encoding/#structure.
 const (
-	varint  = uint64(protowire.VarintType)
-	fixed64 = uint64(protowire.Fixed64Type)
-	bytes   = uint64(protowire.BytesType)
+	varint  = 0
+	fixed64 = 1
+	bytes   = 2
+	nobodys = 7
 )
 
-// reader takes a message apart. Once it is bad, what it gives means nothing.
-type reader struct {
-	b   []byte
-	bad bool
-}
-
-// more reports whether the message has another field.
-func (r *reader) more() bool { return len(r.b) > 0 }
-
-// fail is for what this package does not know.
-func (r *reader) fail() { r.b, r.bad = nil, true }
-
-func (r *reader) varint() uint64 {
-	if len(r.b) > 0 && r.b[0] < 0x80 { // mostly: and this much is inlined
-		v := r.b[0]
-		r.b = r.b[1:]
-		return uint64(v)
+// next takes a field from the front of a message, which is not empty: its tag, and
+// its value as a number or as bytes, which belong to the message. What is not as it
+// should be gets a tag that is nobody's, so that who looks at tags finds all that is
+// wrong.
+func next(b []byte) (tag byte, n uint64, v, rest []byte) {
+	tag = b[0]
+	switch tag & 7 { // what is short, as most is, at once
+	case bytes:
+		if len(b) > 1 && b[1] < 0x80 && int(b[1]) <= len(b)-2 {
+			end := 2 + int(b[1])
+			return tag, 0, b[2:end], b[end:]
+		}
+	case varint:
+		if len(b) > 1 && b[1] < 0x80 {
+			return tag, uint64(b[1]), nil, b[2:]
+		}
+	case fixed64:
+		if len(b) > 8 {
+			return tag, binary.LittleEndian.Uint64(b[1:]), nil, b[9:]
+		}
 	}
-	return r.long()
+	return nextLong(b)
 }
 
-func (r *reader) long() uint64 {
-	v, n := protowire.ConsumeVarint(r.b)
-	if n < 0 {
-		r.fail()
-		return 0
+func nextLong(b []byte) (tag byte, n uint64, v, rest []byte) {
+	tag, b = b[0], b[1:]
+	n, size := protowire.ConsumeVarint(b)
+	if size < 0 {
+		return nobodys, 0, nil, nil
 	}
-	r.b = r.b[n:]
-	return v
-}
-
-func (r *reader) fixed64() uint64 {
-	if len(r.b) < 8 {
-		r.fail()
-		return 0
+	b = b[size:]
+	switch tag & 7 {
+	case varint:
+		return tag, n, nil, b
+	case bytes:
+		if n <= uint64(len(b)) {
+			return tag, 0, b[:n], b[n:]
+		}
 	}
-	v := binary.LittleEndian.Uint64(r.b)
-	r.b = r.b[8:]
-	return v
+	return nobodys, 0, nil, nil
 }
-
-// bytes returns the bytes of a field, which belong to the message.
-func (r *reader) bytes() []byte {
-	n := r.varint()
-	if n > uint64(len(r.b)) {
-		r.fail()
-		return nil
-	}
-	v := r.b[:n]
-	r.b = r.b[n:]
-	return v
-}
-
-// message reads a message in the message.
-func (r *reader) message() reader { return reader{b: r.bytes(), bad: r.bad} }
 
 // decoder reads a message and makes what it holds: strings and small payloads
 // share allocations of at most a chunk, so that one that is kept for long keeps
 // little else.
 type decoder struct {
-	reader
-	keep   int // payloads larger than that stay where they are; 0: none does
-	size   int // of the task that is being read
+	bad    bool // what was made means nothing
+	keep   int  // payloads larger than that stay where they are; 0: none does
+	size   int  // of the task that is being read
+	left   int  // bytes of the message after it
 	text   strings.Builder
 	blob   []byte
 	recent [4]string // names that come again and again
@@ -91,17 +80,14 @@ const (
 	small = 256 // the most bytes that share
 )
 
-// message reads a task, or whatever else the message has many of.
-func (d *decoder) message() reader {
-	r := d.reader.message()
-	d.size = len(r.b)
-	return r
-}
+// about notes that a task is to be read next, or whatever else the message has many
+// of, and how much of the message is left after it.
+func (d *decoder) about(task, rest []byte) { d.size, d.left = len(task), len(rest) }
 
 // room is how large the next chunk is, for n bytes of this task: enough for those
 // that follow, if they are like it.
 func (d *decoder) room(n int) int {
-	others := len(d.b) / (d.size + 2)
+	others := d.left / (d.size + 2)
 	return max(n, min(chunk, n*(1+others)))
 }
 
@@ -128,7 +114,7 @@ func (d *decoder) string(b []byte) string {
 	case len(b) == 0:
 		return ""
 	case !utf8.Valid(b):
-		d.fail()
+		d.bad = true
 		return ""
 	case len(b) > small:
 		return string(b)
@@ -156,21 +142,20 @@ func (d *decoder) name(b []byte) string {
 }
 
 // entry adds an entry of a map.
-func (d *decoder) entry(to *map[string]string, r reader) {
+func (d *decoder) entry(to *map[string]string, b []byte) {
 	var key, value string
-	for r.more() {
-		switch r.varint() {
+	for len(b) > 0 {
+		tag, _, v, rest := next(b)
+		b = rest
+		switch tag {
 		case 1<<3 | bytes:
-			key = d.string(r.bytes())
+			key = d.string(v)
 		case 2<<3 | bytes:
-			value = d.string(r.bytes())
+			value = d.string(v)
 		default:
-			r.fail()
+			d.bad = true
+			return
 		}
-	}
-	if r.bad {
-		d.fail()
-		return
 	}
 	if *to == nil {
 		*to = map[string]string{}
@@ -187,7 +172,7 @@ func merged[M any, P interface {
 		*to = new(M)
 	}
 	if err := (proto.UnmarshalOptions{Merge: true}).Unmarshal(b, P(*to)); err != nil {
-		d.fail()
+		d.bad = true
 	}
 }
 

@@ -30,26 +30,34 @@ func (w *writer) submitRequest(m *pb.SubmitStreamRequest) {
 	}
 }
 
-func (d *decoder) submitRequest(m *pb.SubmitStreamRequest) {
+func (d *decoder) submitRequest(m *pb.SubmitStreamRequest, b []byte) {
 	had := m.Tasks[:cap(m.Tasks)]
 	m.Tasks, m.CancelNumbers = m.Tasks[:0], m.CancelNumbers[:0]
 	var fresh slab[pb.StreamTask]
-	for d.more() {
-		switch d.varint() {
+	for len(b) > 0 {
+		tag, n, v, rest := next(b)
+		b = rest
+		switch tag {
 		case 1<<3 | bytes:
 			t := fresh.again(had, len(m.Tasks))
-			d.streamTask(t, d.message())
+			d.about(v, b)
+			d.streamTask(t, v)
 			m.Tasks = append(m.Tasks, t)
 		case 2<<3 | bytes:
-			r := d.message()
-			for r.more() {
-				m.CancelNumbers = append(m.CancelNumbers, r.varint())
+			for len(v) > 0 {
+				number, size := protowire.ConsumeVarint(v)
+				if size < 0 {
+					d.bad = true
+					return
+				}
+				m.CancelNumbers = append(m.CancelNumbers, number)
+				v = v[size:]
 			}
-			d.bad = d.bad || r.bad
 		case 2<<3 | varint:
-			m.CancelNumbers = append(m.CancelNumbers, d.varint())
+			m.CancelNumbers = append(m.CancelNumbers, n)
 		default:
-			d.fail()
+			d.bad = true
+			return
 		}
 	}
 }
@@ -77,37 +85,39 @@ func (w *writer) streamTask(t *pb.StreamTask) {
 	w.varint(11, uint64(t.Priority))
 }
 
-func (d *decoder) streamTask(t *pb.StreamTask, r reader) {
-	for r.more() {
-		switch r.varint() {
+func (d *decoder) streamTask(t *pb.StreamTask, b []byte) {
+	for len(b) > 0 {
+		tag, n, v, rest := next(b)
+		b = rest
+		switch tag {
 		case 1<<3 | varint:
-			t.Number = r.varint()
+			t.Number = n
 		case 2<<3 | bytes:
-			t.Function = d.name(r.bytes())
+			t.Function = d.name(v)
 		case 3<<3 | bytes:
-			t.Payload = d.copied(r.bytes())
+			t.Payload = d.copied(v)
 		case 4<<3 | bytes:
-			s := d.string(r.bytes())
+			s := d.string(v)
 			t.Text = &s
 		case 5<<3 | bytes:
-			t.TaskId = d.string(r.bytes())
+			t.TaskId = d.string(v)
 		case 6<<3 | bytes:
-			d.entry(&t.Metadata, r.message())
+			d.entry(&t.Metadata, v)
 		case 7<<3 | varint:
-			t.TimeoutMs = int64(r.varint())
+			t.TimeoutMs = int64(n)
 		case 8<<3 | varint:
-			t.AttemptTimeoutMs = int64(r.varint())
+			t.AttemptTimeoutMs = int64(n)
 		case 9<<3 | varint:
-			t.MaxAttempts = int32(r.varint())
+			t.MaxAttempts = int32(n)
 		case 10<<3 | varint:
-			t.FailFast = r.varint() != 0
+			t.FailFast = n != 0
 		case 11<<3 | varint:
-			t.Priority = int32(r.varint())
+			t.Priority = int32(n)
 		default:
-			r.fail()
+			d.bad = true
+			return
 		}
 	}
-	d.bad = d.bad || r.bad
 }
 
 func hintOfSubmitResponse(m *pb.SubmitStreamResponse) int {
@@ -132,18 +142,22 @@ func (w *writer) submitResponse(m *pb.SubmitStreamResponse) {
 	}
 }
 
-func (d *decoder) submitResponse(m *pb.SubmitStreamResponse) {
+func (d *decoder) submitResponse(m *pb.SubmitStreamResponse, b []byte) {
 	had := m.Outcomes[:cap(m.Outcomes)]
 	m.Limits, m.Outcomes = nil, m.Outcomes[:0]
 	var fresh slab[pb.StreamOutcome]
-	for d.more() {
-		switch d.varint() {
+	for len(b) > 0 {
+		tag, _, v, rest := next(b)
+		b = rest
+		switch tag {
 		case 2<<3 | bytes:
 			o := fresh.again(had, len(m.Outcomes))
-			d.streamOutcome(o, d.message())
+			d.about(v, b)
+			d.streamOutcome(o, v)
 			m.Outcomes = append(m.Outcomes, o)
 		default:
-			d.fail()
+			d.bad = true
+			return
 		}
 	}
 }
@@ -167,29 +181,31 @@ func (w *writer) streamOutcome(o *pb.StreamOutcome) {
 	w.string(8, o.WorkerId)
 }
 
-func (d *decoder) streamOutcome(o *pb.StreamOutcome, r reader) {
-	for r.more() {
-		switch r.varint() {
+func (d *decoder) streamOutcome(o *pb.StreamOutcome, b []byte) {
+	for len(b) > 0 {
+		tag, n, v, rest := next(b)
+		b = rest
+		switch tag {
 		case 1<<3 | varint:
-			o.Number = r.varint()
+			o.Number = n
 		case 2<<3 | bytes:
-			o.TaskId = d.string(r.bytes())
+			o.TaskId = d.string(v)
 		case 3<<3 | bytes:
-			o.Result = d.copied(r.bytes())
+			o.Result = d.copied(v)
 		case 4<<3 | bytes:
-			s := d.string(r.bytes())
+			s := d.string(v)
 			o.Text = &s
 		case 5<<3 | bytes:
-			merged(d, &o.Failure, r.bytes())
+			merged(d, &o.Failure, v)
 		case 6<<3 | bytes:
-			d.error(&o.Error, r.message())
+			d.error(&o.Error, v)
 		case 7<<3 | varint:
-			o.Attempt = int32(r.varint())
+			o.Attempt = int32(n)
 		case 8<<3 | bytes:
-			o.WorkerId = d.name(r.bytes())
+			o.WorkerId = d.name(v)
 		default:
-			r.fail()
+			d.bad = true
+			return
 		}
 	}
-	d.bad = d.bad || r.bad
 }

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/encoding/proto" // registers the library's codec
 	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/encoding/protowire"
 
 	pb "reparto/gen/reparto/v1"
 )
@@ -99,16 +100,16 @@ func (w *writer) write(v any) {
 func (Codec) Unmarshal(data mem.BufferSlice, v any) error {
 	if isLarge(data) {
 		own := data.Materialize()
-		d := decoder{reader: reader{b: own}, keep: len(own) / 2}
-		if d.read(v); !d.bad {
+		d := decoder{keep: len(own) / 2}
+		if d.read(v, own); !d.bad {
 			return nil
 		}
 		return library.Unmarshal(mem.BufferSlice{mem.SliceBuffer(own)}, v)
 	}
 	buf := data.MaterializeToBuffer(&frames)
 	defer buf.Free()
-	d := decoder{reader: reader{b: buf.ReadOnlyData()}}
-	if d.read(v); !d.bad {
+	var d decoder
+	if d.read(v, buf.ReadOnlyData()); !d.bad {
 		return nil
 	}
 	return library.Unmarshal(mem.BufferSlice{buf}, v)
@@ -124,26 +125,29 @@ func isLarge(data mem.BufferSlice) bool {
 	if size < large {
 		return false
 	}
-	r := reader{b: data[0].ReadOnlyData()}
-	tag, n := r.varint(), r.varint()
-	return !r.bad && tag&7 == bytes && n <= uint64(size) && 2*int(n) > size
+	b := data[0].ReadOnlyData()
+	if len(b) == 0 || b[0]&7 != bytes {
+		return false
+	}
+	n, _ := protowire.ConsumeVarint(b[1:])
+	return n <= uint64(size) && 2*int(n) > size
 }
 
-func (d *decoder) read(v any) {
+func (d *decoder) read(v any, b []byte) {
 	switch m := v.(type) {
 	case *pb.SubmitStreamRequest:
-		d.submitRequest(m)
+		d.submitRequest(m, b)
 	case *pb.SubmitStreamResponse:
-		d.submitResponse(m)
+		d.submitResponse(m, b)
 	case *pb.WorkRequest:
-		d.workRequest(m)
+		d.workRequest(m, b)
 	case *pb.WorkResponse:
-		d.workResponse(m)
+		d.workResponse(m, b)
 	case *pb.EnqueueRequest:
-		d.enqueueRequest(m)
+		d.enqueueRequest(m, b)
 	case *pb.EnqueueResponse:
-		d.enqueueResponse(m)
+		d.enqueueResponse(m, b)
 	default:
-		d.fail()
+		d.bad = true
 	}
 }

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -59,7 +60,7 @@ func samples() []proto.Message {
 		&pb.WorkRequest{Register: &pb.Register{WorkerId: "w", Functions: []string{"f"}}},
 		&pb.WorkRequest{Progress: []*pb.Progress{{Token: 1, Percent: 2, Message: "m"}}},
 		&pb.WorkRequest{Heartbeat: &pb.Heartbeat{}, Drain: &pb.Drain{}, TaskResults: []*pb.TaskResult{
-			{}, {TaskId: "t", Attempt: 1, Token: 1 << 60, Result: []byte("15")}, {Token: 2, Failure: failure},
+			{}, {TaskId: "t", Attempt: 1, Token: 1 << 60, Result: []byte("15")}, {Token: 2, Failure: failure}, {Token: 3},
 		}},
 		&pb.WorkResponse{Ack: &pb.Ack{WorkerId: "w"}},
 		&pb.WorkResponse{Heartbeat: &pb.Heartbeat{}, Drain: &pb.Drain{ReconnectAfterMs: 5, Leave: true}, AckedTokens: []uint64{1, 0, 1 << 63},
@@ -116,8 +117,8 @@ func TestCommonMessagesAreReadByHand(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		d := decoder{reader: reader{b: b}}
-		d.read(m.ProtoReflect().New().Interface())
+		var d decoder
+		d.read(m.ProtoReflect().New().Interface(), b)
 		if want := hintOf(m) == rare; d.bad != want {
 			t.Errorf("%v: left to the library: %t, want %t", m, d.bad, want)
 		}
@@ -257,6 +258,38 @@ func refusals() *pb.SubmitStreamResponse {
 	return m
 }
 
+// What breaks off, or is changed on its way, is read as the library reads it.
+func TestDamagedMessages(t *testing.T) {
+	for _, m := range samples() {
+		whole, err := proto.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range min(len(whole), 300) {
+			agree(t, m, whole[:i])
+			changed := slices.Clone(whole)
+			for _, bit := range []byte{1, 2, 7, 8, 0x80} {
+				changed[i] = whole[i] ^ bit
+				agree(t, m, changed)
+			}
+		}
+	}
+}
+
+// agree checks that the codec reads b, as a message of the kind of m, as the library
+// does.
+func agree(t *testing.T, m proto.Message, b []byte) {
+	t.Helper()
+	own, theirs := m.ProtoReflect().New().Interface(), m.ProtoReflect().New().Interface()
+	err, want := decode(b, own), proto.Unmarshal(b, theirs)
+	if (err == nil) != (want == nil) {
+		t.Fatalf("%x: the codec says %v, the library %v", b, err, want)
+	}
+	if err == nil && !proto.Equal(own, theirs) {
+		t.Fatalf("%x: read %v\nwant %v", b, own, theirs)
+	}
+}
+
 // FuzzUnmarshal holds the codec against the library on whatever may arrive.
 func FuzzUnmarshal(f *testing.F) {
 	for _, m := range samples() {
@@ -327,44 +360,56 @@ func BenchmarkRefusals(b *testing.B) {
 	})
 }
 
+// BenchmarkFrame has a frame of each kind, of 128 tasks of 9 bytes.
 func BenchmarkFrame(b *testing.B) {
-	m := &pb.SubmitStreamRequest{}
-	for i := range 128 {
-		m.Tasks = append(m.Tasks, &pb.StreamTask{Number: 1<<40 + uint64(i), Function: "echo", Payload: []byte("123456789"), TimeoutMs: 5000})
+	tasks, outcomes := &pb.SubmitStreamRequest{}, &pb.SubmitStreamResponse{}
+	assignments, results := &pb.WorkResponse{}, &pb.WorkRequest{}
+	for i := range uint64(128) {
+		id := fmt.Sprintf("01942d3f-5c3d-7e4f-8a1b-%012x", 977*i)
+		payload := []byte("123456789")
+		tasks.Tasks = append(tasks.Tasks, &pb.StreamTask{Number: 1<<40 + i, Function: "echo", Payload: payload, TimeoutMs: 5000})
+		assignments.AssignTasks = append(assignments.AssignTasks,
+			&pb.AssignTask{TaskId: id, Attempt: 1, Token: 1<<40 + i, Function: "echo", Payload: payload, TimeRemainingMs: 5000})
+		results.TaskResults = append(results.TaskResults, &pb.TaskResult{TaskId: id, Attempt: 1, Token: 1<<40 + i, Result: payload})
+		outcomes.Outcomes = append(outcomes.Outcomes,
+			&pb.StreamOutcome{Number: 1<<40 + i, TaskId: id, Result: payload, Attempt: 1, WorkerId: "worker-1"})
 	}
-	wire, err := proto.Marshal(m)
-	if err != nil {
-		b.Fatal(err)
-	}
-	data := mem.BufferSlice{mem.SliceBuffer(wire)}
 	type codec interface {
 		Marshal(any) (mem.BufferSlice, error)
 		Unmarshal(mem.BufferSlice, any) error
 	}
-	for _, c := range []struct {
-		name string
-		codec
-	}{{"own", Codec{}}, {"library", library}} {
-		b.Run("decode/"+c.name, func(b *testing.B) {
-			b.ReportAllocs()
-			frame := &pb.SubmitStreamRequest{}
-			for b.Loop() {
-				if err := c.Unmarshal(data, frame); err != nil {
-					b.Fatal(err)
+	for _, m := range []proto.Message{tasks, assignments, results, outcomes} {
+		encoded, err := proto.Marshal(m)
+		if err != nil {
+			b.Fatal(err)
+		}
+		data := mem.BufferSlice{mem.SliceBuffer(encoded)}
+		kind := string(m.ProtoReflect().Descriptor().Name())
+		for _, c := range []struct {
+			name string
+			codec
+		}{{"own", Codec{}}, {"library", library}} {
+			b.Run(kind+"/decode/"+c.name, func(b *testing.B) {
+				b.ReportAllocs()
+				frame := m.ProtoReflect().New().Interface()
+				for b.Loop() {
+					if err := c.Unmarshal(data, frame); err != nil {
+						b.Fatal(err)
+					}
 				}
-			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*128), "ns/task")
-		})
-		b.Run("encode/"+c.name, func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				d, err := c.Marshal(m)
-				if err != nil {
-					b.Fatal(err)
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*128), "ns/task")
+			})
+			b.Run(kind+"/encode/"+c.name, func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					d, err := c.Marshal(m)
+					if err != nil {
+						b.Fatal(err)
+					}
+					d.Free()
 				}
-				d.Free()
-			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*128), "ns/task")
-		})
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*128), "ns/task")
+			})
+		}
 	}
 }

@@ -1,6 +1,8 @@
 package wire
 
 import (
+	"encoding/binary"
+
 	"google.golang.org/protobuf/encoding/protowire"
 
 	pb "reparto/gen/reparto/v1"
@@ -28,22 +30,26 @@ func (w *writer) workRequest(m *pb.WorkRequest) {
 	put(w, 5, m.Drain)
 }
 
-func (d *decoder) workRequest(m *pb.WorkRequest) {
+func (d *decoder) workRequest(m *pb.WorkRequest, b []byte) {
 	had := m.TaskResults[:cap(m.TaskResults)]
 	m.Register, m.TaskResults, m.Progress, m.Heartbeat, m.Drain = nil, m.TaskResults[:0], nil, nil, nil
 	var fresh slab[pb.TaskResult]
-	for d.more() {
-		switch d.varint() {
+	for len(b) > 0 {
+		tag, _, v, rest := next(b)
+		b = rest
+		switch tag {
 		case 2<<3 | bytes:
 			t := fresh.again(had, len(m.TaskResults))
-			d.taskResult(t, d.message())
+			d.about(v, b)
+			d.taskResult(t, v)
 			m.TaskResults = append(m.TaskResults, t)
 		case 4<<3 | bytes:
-			merged(d, &m.Heartbeat, d.bytes())
+			merged(d, &m.Heartbeat, v)
 		case 5<<3 | bytes:
-			merged(d, &m.Drain, d.bytes())
+			merged(d, &m.Drain, v)
 		default:
-			d.fail()
+			d.bad = true
+			return
 		}
 	}
 }
@@ -58,24 +64,26 @@ func (w *writer) taskResult(t *pb.TaskResult) {
 	put(w, 5, t.Failure)
 }
 
-func (d *decoder) taskResult(t *pb.TaskResult, r reader) {
-	for r.more() {
-		switch r.varint() {
+func (d *decoder) taskResult(t *pb.TaskResult, b []byte) {
+	for len(b) > 0 {
+		tag, n, v, rest := next(b)
+		b = rest
+		switch tag {
 		case 1<<3 | bytes:
-			t.TaskId = d.string(r.bytes())
+			t.TaskId = d.string(v)
 		case 2<<3 | varint:
-			t.Attempt = int32(r.varint())
+			t.Attempt = int32(n)
 		case 3<<3 | fixed64:
-			t.Token = r.fixed64()
+			t.Token = n
 		case 4<<3 | bytes:
-			t.Result = d.copied(r.bytes())
+			t.Result = d.copied(v)
 		case 5<<3 | bytes:
-			merged(d, &t.Failure, r.bytes())
+			merged(d, &t.Failure, v)
 		default:
-			r.fail()
+			d.bad = true
+			return
 		}
 	}
-	d.bad = d.bad || r.bad
 }
 
 func hintOfWorkResponse(m *pb.WorkResponse) int {
@@ -110,34 +118,37 @@ func (w *writer) workResponse(m *pb.WorkResponse) {
 	}
 }
 
-func (d *decoder) workResponse(m *pb.WorkResponse) {
+func (d *decoder) workResponse(m *pb.WorkResponse, b []byte) {
 	had := m.AssignTasks[:cap(m.AssignTasks)]
 	m.Ack, m.AssignTasks, m.CancelTasks, m.Heartbeat, m.Drain, m.AckedTokens = nil, m.AssignTasks[:0], nil, nil, nil, m.AckedTokens[:0]
 	var fresh slab[pb.AssignTask]
-	for d.more() {
-		switch d.varint() {
+	for len(b) > 0 {
+		tag, n, v, rest := next(b)
+		b = rest
+		switch tag {
 		case 2<<3 | bytes:
 			t := fresh.again(had, len(m.AssignTasks))
-			d.assignTask(t, d.message())
+			d.about(v, b)
+			d.assignTask(t, v)
 			m.AssignTasks = append(m.AssignTasks, t)
 		case 3<<3 | bytes:
 			var c *pb.CancelTask
-			merged(d, &c, d.bytes())
+			merged(d, &c, v)
 			m.CancelTasks = append(m.CancelTasks, c)
 		case 4<<3 | bytes:
-			merged(d, &m.Heartbeat, d.bytes())
+			merged(d, &m.Heartbeat, v)
 		case 5<<3 | bytes:
-			merged(d, &m.Drain, d.bytes())
+			merged(d, &m.Drain, v)
 		case 6<<3 | bytes:
-			r := d.message()
-			for r.more() {
-				m.AckedTokens = append(m.AckedTokens, r.fixed64())
+			for ; len(v) >= 8; v = v[8:] {
+				m.AckedTokens = append(m.AckedTokens, binary.LittleEndian.Uint64(v))
 			}
-			d.bad = d.bad || r.bad
+			d.bad = d.bad || len(v) > 0
 		case 6<<3 | fixed64:
-			m.AckedTokens = append(m.AckedTokens, d.fixed64())
+			m.AckedTokens = append(m.AckedTokens, n)
 		default:
-			d.fail()
+			d.bad = true
+			return
 		}
 	}
 }
@@ -156,26 +167,28 @@ func (w *writer) assignTask(t *pb.AssignTask) {
 	w.varint(7, uint64(t.TimeRemainingMs))
 }
 
-func (d *decoder) assignTask(t *pb.AssignTask, r reader) {
-	for r.more() {
-		switch r.varint() {
+func (d *decoder) assignTask(t *pb.AssignTask, b []byte) {
+	for len(b) > 0 {
+		tag, n, v, rest := next(b)
+		b = rest
+		switch tag {
 		case 1<<3 | bytes:
-			t.TaskId = d.string(r.bytes())
+			t.TaskId = d.string(v)
 		case 2<<3 | varint:
-			t.Attempt = int32(r.varint())
+			t.Attempt = int32(n)
 		case 3<<3 | fixed64:
-			t.Token = r.fixed64()
+			t.Token = n
 		case 4<<3 | bytes:
-			t.Function = d.name(r.bytes())
+			t.Function = d.name(v)
 		case 5<<3 | bytes:
-			t.Payload = d.copied(r.bytes())
+			t.Payload = d.copied(v)
 		case 6<<3 | bytes:
-			d.entry(&t.Metadata, r.message())
+			d.entry(&t.Metadata, v)
 		case 7<<3 | varint:
-			t.TimeRemainingMs = int64(r.varint())
+			t.TimeRemainingMs = int64(n)
 		default:
-			r.fail()
+			d.bad = true
+			return
 		}
 	}
-	d.bad = d.bad || r.bad
 }

@@ -24,7 +24,7 @@ type call struct {
 	done chan struct{}        // of Submit: holds a token once settled
 	fn   func(Outcome, error) // of SubmitFunc
 
-	watch      *watch // for the end of the context of SubmitFunc
+	watch      *watch // for the end of the context, if the caller does not wait for that
 	prev, next *call  // there
 }
 

@@ -66,8 +66,9 @@ type Client struct {
 	asleep  bool               // the runner or the writer sleeps
 	table   table
 	room    room
-	cancels []uint64 // numbers to be cancelled on the stream that takes tasks
-	latest  *watch   // of the last context that SubmitFunc had; nil when it has no calls
+	cancels []uint64        // numbers to be cancelled on the stream that takes tasks
+	latest  *watch          // of the last context that was watched; nil when it has no calls
+	before  <-chan struct{} // the end of the context that Submit had last
 
 	accepting  bool      // a stream takes tasks
 	lastErr    error     // why there is none

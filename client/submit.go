@@ -34,17 +34,22 @@ func (c *Client) Submit(ctx context.Context, t Task) (Outcome, error) {
 }
 
 func (c *Client) submit(ctx context.Context, k *call) (Outcome, error) {
-	if err := c.admit(ctx, k); err != nil {
+	watched, err := c.admit(ctx, k)
+	if err != nil {
 		k.recycle()
 		return Outcome{}, err
 	}
-	select {
-	case <-k.done:
-	case <-ctx.Done():
-		if err := errContext(ctx, k.task.ID); c.abandon(k, err) {
-			return Outcome{}, err
-		}
+	if watched {
 		<-k.done
+	} else {
+		select {
+		case <-k.done:
+		case <-ctx.Done():
+			if err := errContext(ctx, k.task.ID); c.abandon(k, err) {
+				return Outcome{}, err
+			}
+			<-k.done
+		}
 	}
 	out, err := k.out, k.err
 	if k.sent { // else it may still be among the pending
@@ -101,14 +106,25 @@ func (c *Client) admitFunc(ctx context.Context, t *Task, deadline time.Time, don
 	return true
 }
 
-// admit puts the call among the pending, once there is room.
-func (c *Client) admit(ctx context.Context, k *call) error {
+// admit puts the call among the pending, once there is room. It reports whether the
+// end of ctx will settle the call; else its caller has to see to that.
+func (c *Client) admit(ctx context.Context, k *call) (watched bool, err error) {
 	if err := k.task.check(); err != nil {
-		return err
+		return false, err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.admitLocked(ctx, k)
+	if err := c.admitLocked(ctx, k); err != nil {
+		return false, err
+	}
+	end := ctx.Done()
+	again := end == c.before
+	c.before = end
+	if !again || c.room.taken == 1 { // a watch would be for this call alone
+		return false, nil
+	}
+	c.watch(ctx, k)
+	return true, nil
 }
 
 // admitLocked lets go of c.mu while there is no room.

@@ -2,10 +2,11 @@ package client
 
 import "context"
 
-// watch has the end of a context settle calls of SubmitFunc, which has nobody who
-// waits. Calls in a row mostly have the same context: they share a watch, since
-// another function on a context costs more than all else that a call does here.
-// It belongs to Client.mu.
+// watch has the end of a context settle calls: those of SubmitFunc, which has nobody
+// who waits, and those of Submit that would wait with others for one and the same
+// channel, whose lock they then pass on from core to core. Calls in a row mostly have
+// the same context: they share a watch, since another function on a context costs more
+// than all else that a call does here. It belongs to Client.mu.
 type watch struct {
 	ctx   context.Context
 	done  <-chan struct{} // the context's
@@ -77,7 +78,11 @@ func (c *Client) contextEnded(w *watch) {
 			c.mu.Unlock()
 			return
 		}
+		waits := k.fn == nil // afterwards the call is somebody else's
 		c.abandonLocked(k, errContext(w.ctx, k.task.ID))
 		c.mu.Unlock()
+		if waits {
+			k.done <- struct{}{}
+		}
 	}
 }

@@ -86,6 +86,15 @@ func TestAContextIsLetGoOf(t *testing.T) {
 		if e := wait(t, ends(o, c, 1+e%3)); e.err != nil {
 			t.Fatal(e.err)
 		}
+		var calls [3]<-chan ended
+		for i := range calls {
+			calls[i] = submitting(o, c, Task{Function: "echo"})
+		}
+		for _, call := range calls {
+			if e := wait(t, call); e.err != nil {
+				t.Fatal(e.err)
+			}
+		}
 	}
 	c.Close()
 	if n := o.waiting.Load(); n != 0 {
@@ -93,6 +102,63 @@ func TestAContextIsLetGoOf(t *testing.T) {
 	}
 	if n := o.most.Load(); n > 1 {
 		t.Errorf("%d functions waited for the end of one context; one is enough", n)
+	}
+}
+
+// Calls of Submit under one context end with it, and others go on.
+func TestTheEndOfAContextIsThatOfItsCallsOnly(t *testing.T) {
+	b := newBalancer(t)
+	c := newTestClient(t, b)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	o := &observed{Context: ctx}
+	var over []<-chan ended
+	for range 5 {
+		over = append(over, submitting(o, c, Task{Function: "over"}))
+	}
+	s := b.stream()
+	numbers := map[uint64]bool{}
+	for _, n := range s.tasks(5) {
+		numbers[n.GetNumber()] = true
+	}
+	other := submitting(t.Context(), c, Task{Function: "f"})
+	goesOn := s.tasks(1)[0].GetNumber()
+	if n := o.most.Load(); n != 1 {
+		t.Errorf("%d functions wait for the end of a context that calls share; want 1", n)
+	}
+	cancel()
+	for _, of := range over {
+		if e := wait(t, of); !errors.Is(e.err, context.Canceled) {
+			t.Errorf("got %v", e.err)
+		}
+	}
+	for len(numbers) > 0 {
+		for _, n := range s.frame().GetCancelNumbers() {
+			if !numbers[n] {
+				t.Fatalf("%d was cancelled, and is none of those that ended, or again", n)
+			}
+			delete(numbers, n)
+		}
+	}
+	s.answer(&pb.StreamOutcome{Number: goesOn, Result: []byte("r")})
+	if e := wait(t, other); e.err != nil || string(e.out.Result) != "r" {
+		t.Errorf("under a context that goes on: %+v", e)
+	}
+}
+
+// Who has a context to himself needs no function that waits for its end.
+func TestACallAloneWaitsForItsContextItself(t *testing.T) {
+	c := newTestClient(t, echoing(t))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	o := &observed{Context: ctx}
+	for range 3 {
+		if _, err := c.Submit(o, Task{Function: "echo"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := o.most.Load(); n != 0 {
+		t.Errorf("%d functions waited for the end of a context", n)
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 	"google.golang.org/grpc/mem"
 )
 
-// conn is a TCP connection whose Write keeps the processor.
+// conn is a TCP connection whose reads and writes keep the processor.
 type conn struct {
 	*net.TCPConn
 	raw syscall.RawConn
@@ -21,23 +21,27 @@ type conn struct {
 	writing sync.Mutex // one Write at a time
 	w       write
 	doWrite func(fd uintptr) bool
-	doRead  func(fd uintptr) bool // one read at a time: gRPC has one reader
+
+	reading sync.Mutex // one read at a time
 	r       read
+	doRead  func(fd uintptr) bool
 }
 
-// write is a Write that is under way, and read a ReadOnReady: in the connection, so
-// that neither allocates.
+// write is a Write that is under way, and read a Read or a ReadOnReady: in the
+// connection, so that neither allocates.
 type (
 	write struct {
 		rest []byte
 		err  error
 	}
 	read struct {
-		size int
-		pool mem.BufferPool
-		buf  *[]byte
+		into []byte
 		n    int
 		err  error
+		// Of ReadOnReady: where into comes from, how long it is, and to be given back.
+		pool mem.BufferPool
+		size int
+		buf  *[]byte
 	}
 )
 
@@ -93,21 +97,25 @@ func (w *write) try(fd uintptr) bool {
 	}
 }
 
+// Read implements net.Conn. It may be called concurrently.
+func (c *conn) Read(b []byte) (int, error) {
+	if len(b) == 0 {
+		return c.TCPConn.Read(b)
+	}
+	c.reading.Lock()
+	defer c.reading.Unlock()
+	r, err := c.read(read{into: b[:min(len(b), MaxRead)]})
+	return r.n, err
+}
+
 // ReadOnReady reads into a buffer of the pool, which it takes once there is
 // something to read: so a connection that nobody speaks on holds none. gRPC does
 // that by itself with connections that it knows, and asks others for this method
 // (google.golang.org/grpc/internal/transport/readyreader).
 func (c *conn) ReadOnReady(size int, pool mem.BufferPool) (*[]byte, int, error) {
-	c.r = read{size: size, pool: pool}
-	err := c.raw.Read(c.doRead)
-	r := c.r
-	c.r = read{}
-	switch {
-	case r.err != nil:
-		err = c.failed("read", r.err)
-	case err == nil && r.n == 0:
-		err = io.EOF
-	}
+	c.reading.Lock()
+	defer c.reading.Unlock()
+	r, err := c.read(read{pool: pool, size: min(size, MaxRead)})
 	if err != nil && r.buf != nil {
 		pool.Put(r.buf)
 		r.buf = nil
@@ -115,21 +123,45 @@ func (c *conn) ReadOnReady(size int, pool mem.BufferPool) (*[]byte, int, error) 
 	return r.buf, r.n, err
 }
 
+// read blocks until there is something to read, and reads it.
+func (c *conn) read(r read) (read, error) {
+	c.r = r
+	err := c.raw.Read(c.doRead)
+	r, c.r = c.r, read{}
+	switch {
+	case r.err != nil:
+		return r, c.failed("read", r.err)
+	case err == nil && r.n == 0:
+		return r, io.EOF
+	}
+	if err == nil {
+		monitor.expect()
+	}
+	return r, err
+}
+
+// try reads what is there, and reports whether that was anything, or the reason that
+// nothing will be.
 func (r *read) try(fd uintptr) bool {
-	r.buf = r.pool.Get(r.size)
+	if r.pool != nil {
+		r.buf = r.pool.Get(r.size)
+		r.into = *r.buf
+	}
 	for {
-		n, err := syscall.Read(int(fd), *r.buf)
-		switch err {
-		case nil:
-			r.n = n
+		n, _, errno := syscall.RawSyscall(syscall.SYS_READ, fd, uintptr(unsafe.Pointer(unsafe.SliceData(r.into))), uintptr(len(r.into)))
+		switch errno {
+		case 0:
+			r.n = int(n)
 			return true
 		case syscall.EINTR:
 		case syscall.EAGAIN:
-			r.pool.Put(r.buf)
-			r.buf = nil
+			if r.pool != nil {
+				r.pool.Put(r.buf)
+				r.buf, r.into = nil, nil
+			}
 			return false
 		default:
-			r.err = err
+			r.err = errno
 			return true
 		}
 	}

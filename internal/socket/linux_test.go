@@ -3,15 +3,21 @@
 package socket
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
+	"os/exec"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -19,7 +25,13 @@ import (
 	"google.golang.org/grpc/mem"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(greedy) != "" {
+		compute()
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // pair returns both ends of a connection: the one that was accepted, whose writes
 // keep the processor, and its peer.
@@ -265,6 +277,163 @@ func (p *counting) Put(b *[]byte) {
 	p.out--
 	p.mu.Unlock()
 	p.BufferPool.Put(b)
+}
+
+func TestWhatIsReadIsWhatWasWritten(t *testing.T) {
+	c, peer := pair(t)
+	want := bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
+	var wrote sync.WaitGroup
+	wrote.Go(func() {
+		if _, err := peer.Write(want); err != nil {
+			t.Error(err)
+		}
+		peer.Close()
+	})
+	var got []byte
+	b := make([]byte, 2*MaxRead)
+	for {
+		n, err := c.Read(b)
+		if n > MaxRead {
+			t.Errorf("read %d bytes at once", n)
+		}
+		got = append(got, b[:n]...)
+		if err == io.EOF {
+			break
+		}
+		if n == 0 || err != nil {
+			t.Fatalf("read %d bytes, %v", n, err)
+		}
+	}
+	wrote.Wait()
+	if !bytes.Equal(got, want) {
+		t.Errorf("%d bytes arrived, and not those that were written", len(got))
+	}
+	if n, err := c.Read(nil); n != 0 || err != nil {
+		t.Errorf("nothing: %d, %v", n, err)
+	}
+}
+
+func TestAReadEndsWithItsDeadline(t *testing.T) {
+	c, _ := pair(t)
+	if err := c.SetReadDeadline(time.Now().Add(time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	n, err := c.Read(make([]byte, 1))
+	if slow, ok := errors.AsType[net.Error](err); n != 0 || !ok || !slow.Timeout() || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("%d, %v", n, err)
+	}
+}
+
+// greedy makes this program one that computes for each byte that it is sent, until a
+// timer tells it to stop, on the one processor that it has.
+const greedy = "REPARTO_SOCKET_GREEDY"
+
+func compute() {
+	fail := func(err error) {
+		if err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	fail(err)
+	fmt.Println(l.Addr())
+	c, err := Listener(l).Accept()
+	fail(err)
+	b := make([]byte, 1)
+	for {
+		if _, err := c.Read(b); err == io.EOF {
+			return
+		}
+		fail(err)
+		var enough atomic.Bool
+		time.AfterFunc(20*time.Millisecond, func() { enough.Store(true) })
+		for !enough.Load() {
+		}
+		_, err = c.Write(b)
+		fail(err)
+	}
+}
+
+// The runtime's monitor sleeps when a program is idle, for a minute if there is no
+// timer. If the read that ends that did not see to its waking, who computes would
+// have the processor for as long.
+func TestWhoComputesForLongGivesWay(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	program := exec.CommandContext(t.Context(), self)
+	program.Env = append(os.Environ(), greedy+"=1", "GOMAXPROCS=1")
+	out, err := program.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := program.Start(); err != nil {
+		t.Fatal(err)
+	}
+	address, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := net.Dial("tcp", strings.TrimSpace(address))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	b := make([]byte, 1)
+	for range 3 {
+		for _, pause := range []time.Duration{0, slice / 2, slice, 2 * slice, 5 * slice} {
+			time.Sleep(pause) // not to wait for something: how idle it is, is what matters
+			_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+			if _, err := c.Write(b); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.Read(b); err != nil {
+				t.Fatalf("after a pause of %v: %v", pause, err)
+			}
+		}
+	}
+	c.Close()
+	if err := program.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+// While there is something to read the timer is due within a slice, and is set no
+// more when there was nothing for that long.
+func TestTheTimerGoesWithTheReads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var l lookout
+		for range 3 {
+			for range 10 {
+				l.expect()
+				if !l.set.Load() {
+					t.Fatal("something was read, and no timer is set")
+				}
+				time.Sleep(slice * 2 / 3)
+			}
+			time.Sleep(2 * slice)
+			synctest.Wait()
+			if l.set.Load() || l.read.Load() {
+				t.Fatal("nothing is read, and a timer is set")
+			}
+		}
+	})
+}
+
+// Who reads just when the timer is about to rest is not left without one.
+func TestTheTimerDoesNotRestAtTheWrongTime(t *testing.T) {
+	var l lookout
+	l.set.Store(true)
+	if !l.rest() || l.set.Load() {
+		t.Error("nothing was read, and it does not rest")
+	}
+	l.set.Store(true)
+	l.read.Store(true)
+	if l.rest() || !l.set.Load() {
+		t.Error("something was read, and it rests")
+	}
 }
 
 func TestAWriteAllocatesNothing(t *testing.T) {

@@ -400,40 +400,29 @@ func TestWhoComputesForLongGivesWay(t *testing.T) {
 	}
 }
 
-// While there is something to read the timer is due within a slice, and is set no
-// more when there was nothing for that long.
-func TestTheTimerGoesWithTheReads(t *testing.T) {
+// While there is something to read a timer is due, and who reads after a pause wakes
+// the monitor.
+func TestTheMonitorIsWokenAfterAPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var l lookout
+		l := newLookout()
 		for range 3 {
-			for range 10 {
-				l.expect()
-				if !l.set.Load() {
-					t.Fatal("something was read, and no timer is set")
-				}
-				time.Sleep(slice * 2 / 3)
+			time.Sleep(slice)
+			synctest.Wait() // the timer has fired
+			if !l.expect() {
+				t.Fatal("no timer is due, and the monitor was not woken")
 			}
-			time.Sleep(2 * slice)
-			synctest.Wait()
-			if l.set.Load() || l.read.Load() {
-				t.Fatal("nothing is read, and a timer is set")
+			for _, pause := range []time.Duration{0, slice/4 - 1, 1, slice / 4, slice / 2, slice - 1, slice - 1} {
+				time.Sleep(pause)
+				if l.expect() {
+					t.Fatal("a timer is due, and the monitor was woken")
+				}
+				if !l.timer.Stop() {
+					t.Fatal("no timer is due")
+				}
+				l.timer.Reset(slice - time.Since(l.start) + time.Duration(l.last.Load())) // as it was
 			}
 		}
 	})
-}
-
-// Who reads just when the timer is about to rest is not left without one.
-func TestTheTimerDoesNotRestAtTheWrongTime(t *testing.T) {
-	var l lookout
-	l.set.Store(true)
-	if !l.rest() || l.set.Load() {
-		t.Error("nothing was read, and it does not rest")
-	}
-	l.set.Store(true)
-	l.read.Store(true)
-	if l.rest() || !l.set.Load() {
-		t.Error("something was read, and it rests")
-	}
 }
 
 func TestAWriteAllocatesNothing(t *testing.T) {

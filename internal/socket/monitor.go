@@ -18,37 +18,34 @@ const slice = 10 * time.Millisecond
 // next timer is due, or the next system call of which the scheduler is told: which
 // for most programs is the read that brings them work, and is none of ours.
 //
-// So as long as something is read there is a timer that is due within a slice. When
-// nothing has been read for a slice it is set no more, and the next read makes a
-// system call.
-var monitor lookout
+// So whoever reads sets a timer for the end of a slice, which does nothing: it need
+// only be there when the monitor goes to sleep. If it was not there before, the
+// monitor may be asleep for longer, and is woken by a system call.
+var monitor = newLookout()
 
 type lookout struct {
-	set  atomic.Bool // the timer is due within a slice
-	read atomic.Bool // something was read since it last was
+	timer *time.Timer
+	start time.Time
+	last  atomic.Int64 // when the timer was set, in nanoseconds since start
 }
 
-// expect is to be called by whoever has read something, before anybody is told.
-func (l *lookout) expect() {
-	if !l.read.Load() { // to write what is there already costs the other cores
-		l.read.Store(true)
-	}
-	if l.set.Load() || !l.set.CompareAndSwap(false, true) {
-		return
-	}
-	time.AfterFunc(slice, l.tick)
-	_, _, _ = syscall.Syscall(syscall.SYS_GETPID, 0, 0, 0) // whatever it says
+func newLookout() *lookout {
+	l := &lookout{timer: time.AfterFunc(slice, func() {}), start: time.Now()}
+	l.last.Store(-int64(slice))
+	return l
 }
 
-func (l *lookout) tick() {
-	if l.read.Swap(false) || !l.rest() {
-		time.AfterFunc(slice, l.tick)
+// expect is to be called by whoever has read something, before anybody is told. It
+// reports whether it had to wake the monitor.
+func (l *lookout) expect() (woken bool) {
+	now := int64(time.Since(l.start))
+	if now-l.last.Load() < int64(slice/4) {
+		return false // it is due for long enough
 	}
-}
-
-// rest reports whether the timer need not be set again. Who has read in this very
-// moment may have found it set; else it is for him to set it.
-func (l *lookout) rest() bool {
-	l.set.Store(false)
-	return !l.read.Load() || !l.set.CompareAndSwap(false, true)
+	if !l.timer.Reset(slice) {
+		_, _, _ = syscall.Syscall(syscall.SYS_GETPID, 0, 0, 0) // whatever it says
+		woken = true
+	}
+	l.last.Store(now)
+	return woken
 }

@@ -25,8 +25,7 @@ const (
 // large as a balancer may be configured to take, pings that a balancer welcomes, so
 // that one whose machine vanished is noticed within half a minute, attempts to
 // connect at most 2 s apart, and, on Linux, reads and writes of which Go's scheduler is
-// not told (a tenth more; handlers that compute for long may keep a processor for 30 ms
-// while other goroutines wait, and not for 20). Options that follow them win.
+// not told (a tenth more). Options that follow them win.
 func DialOptions(creds credentials.TransportCredentials) []grpc.DialOption {
 	if creds == nil {
 		creds = insecure.NewCredentials()

@@ -10,7 +10,7 @@ import (
 // ErrIDConflict or a *QueueFullError. The task must be valid and its ID new,
 // unless it is the client's own or the task is durable: then the same content
 // joins the task that is there and returns its Ref, and if that has its outcome already, Finish follows
-// at once.
+// at once. A task with an own id that is fresh joins none, and its outcome is not kept.
 func (s *State) Submit(now time.Time, t *task.Task) (Ref, error) {
 	named := t.OwnID || t.Durable != nil
 	if named {
@@ -94,6 +94,9 @@ func (s *State) join(e *entry, t *task.Task) (Ref, error) {
 		return Ref{}, ErrIDConflict
 	}
 	if t.Durable != nil && e.d == nil { // what was submitted is not on disk
+		return Ref{}, ErrIDConflict
+	}
+	if t.Durable == nil && t.FreshID { // and yet it is here
 		return Ref{}, ErrIDConflict
 	}
 	if e.state.Terminal() && !e.keptUntil().IsZero() {
@@ -313,7 +316,7 @@ func (s *State) finish(now time.Time, e *entry, o task.Outcome, reason string) {
 		s.touch(e)
 		return // it leaves the tables when that is written
 	}
-	if e.task.OwnID && (o.State == task.Succeeded || o.State == task.Failed) {
+	if e.task.OwnID && !e.task.FreshID && (o.State == task.Succeeded || o.State == task.Failed) {
 		s.keep(now, e, o)
 	} else {
 		s.free(e)

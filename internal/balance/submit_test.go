@@ -151,6 +151,30 @@ func TestOutcomesAreKeptForAMinute(t *testing.T) {
 	}
 }
 
+// Nobody will ask for the outcome of a task whose id was made for it alone.
+func TestTheOutcomeOfAFreshTaskIsNotKept(t *testing.T) {
+	s := New(Options{})
+	ses := s.Join(start, Registration{WorkerID: "w", Functions: []string{"f"}, Slots: 1})
+	fresh := newTask("fresh", 0)
+	fresh.OwnID, fresh.FreshID = true, true
+	if err := submitError(s, fresh); err != nil {
+		t.Fatal(err)
+	}
+	if s.find("fresh") == nil {
+		t.Error("while it runs, nobody finds it by its id")
+	}
+	if err := submitError(s, fresh); err != ErrIDConflict {
+		t.Errorf("another with its id: %v", err)
+	}
+	s.Result(start, ses, &Result{TaskID: "fresh", Attempt: 1, Token: s.Take()[0].Token, Output: []byte("out")})
+	if e := s.Take(); len(e) != 1 || e[0].Kind != Finish || string(e[0].Outcome.Result) != "out" {
+		t.Errorf("got %+v", e)
+	}
+	if s.find("fresh") != nil || s.kept.len != 0 {
+		t.Error("its outcome is kept")
+	}
+}
+
 // One outcome that is larger than all that may be kept is not kept, and does not
 // stay in the way of others.
 func TestAnOutcomeTooLargeToKeep(t *testing.T) {

@@ -53,7 +53,8 @@ func (l *limits) task(t *task.Task, now time.Time, f submitFields, text *string,
 }
 
 // content turns what every task has from the wire into a task that lacks only
-// its times. The error is a *refusal.
+// its times. One that is FreshID already gets no fingerprint, as there will be nothing
+// to compare it with. The error is a *refusal.
 func (l *limits) content(t *task.Task, f taskFields, text *string) error {
 	t.ID, t.Function, t.Payload, t.Metadata = f.GetTaskId(), f.GetFunction(), f.GetPayload(), f.GetMetadata()
 	t.MaxAttempts, t.Priority = int(f.GetMaxAttempts()), int(f.GetPriority())
@@ -93,7 +94,9 @@ func (l *limits) content(t *task.Task, f taskFields, text *string) error {
 			return refuse(err)
 		}
 		t.OwnID = true
-		t.Fingerprint = t.Content()
+		if !t.FreshID {
+			t.Fingerprint = t.Content()
+		}
 	}
 	return nil
 }

@@ -74,7 +74,8 @@ type localCall struct {
 	stop func() bool // the watch for the end of the caller's context
 }
 
-// Submit hands over a task as SubmitStream does with a frame of one, and returns.
+// Submit hands over a task as SubmitStream does with a frame of one, and returns. An id
+// that it has must be new: its outcome is not kept for who repeats it.
 // done is called exactly once with its outcome, perhaps before Submit returns and
 // under a lock: it must neither block nor call the Local. When ctx ends first, the
 // task is cancelled and done gets nil.
@@ -103,6 +104,7 @@ func (l *Local) Submit(ctx context.Context, t *pb.StreamTask, done func(*pb.Stre
 // take checks a task, and counts it among what its caller has.
 func (c *localCall) take(t *pb.StreamTask) error {
 	l, now, to := c.l, time.Now(), &c.batch[0].Task
+	to.FreshID = true // whoever hands it over has made the id, and will not come again
 	if err := l.s.tasks.limits.task(to, now, t, t.Text, millis(t.TimeoutMs), millis(t.AttemptTimeoutMs)); err != nil {
 		return err
 	}

@@ -60,6 +60,25 @@ func TestALocalTaskThatNobodyWantsIsCancelled(t *testing.T) {
 	h.eventually("it is gone", func() bool { return h.d.Info().Queued == 0 })
 }
 
+// Whoever is in the process makes ids that are new, and asks for none again: the
+// outcomes of a busy text port would fill memory for a minute.
+func TestTheOutcomeOfALocalTaskIsNotKept(t *testing.T) {
+	h := serve(t, dispatch.Options{}, Options{})
+	w := h.worker("w", 1, "sum")
+	told := make(chan *pb.StreamOutcome, 1)
+	h.s.Local().Submit(h.ctx, &pb.StreamTask{Function: "sum", TaskId: "text-1"}, func(o *pb.StreamOutcome) { told <- o })
+	w.answer(w.task(), "3")
+	if o := <-told; string(o.GetResult()) != "3" {
+		t.Errorf("got %v", o)
+	}
+	c := h.client()
+	c.submit(&pb.StreamTask{Number: 1, Function: "sum", TaskId: "text-1"}) // would get what was kept
+	w.answer(w.task(), "4")
+	if o := c.outcome(1); string(o.GetResult()) != "4" {
+		t.Errorf("got %v", o)
+	}
+}
+
 // The limits and rights of the local principal hold, and are given back.
 func TestTheLocalPrincipal(t *testing.T) {
 	d, _ := principals(t, map[string]string{"text": `submit: [sum], work: [sum], limits: {tasks_per_second: 0.001, burst: 2, streams: 1}`})

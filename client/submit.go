@@ -34,22 +34,18 @@ func (c *Client) Submit(ctx context.Context, t Task) (Outcome, error) {
 }
 
 func (c *Client) submit(ctx context.Context, k *call) (Outcome, error) {
-	watched, err := c.admit(ctx, k)
+	end, err := c.admit(ctx, k)
 	if err != nil {
 		k.recycle()
 		return Outcome{}, err
 	}
-	if watched {
-		<-k.done
-	} else {
-		select {
-		case <-k.done:
-		case <-ctx.Done():
-			if err := errContext(ctx, k.task.ID); c.abandon(k, err) {
-				return Outcome{}, err
-			}
-			<-k.done
+	select {
+	case <-k.done:
+	case <-end:
+		if err := errContext(ctx, k.task.ID); c.abandon(k, err) {
+			return Outcome{}, err
 		}
+		<-k.done
 	}
 	out, err := k.out, k.err
 	if k.sent { // else it may still be among the pending
@@ -106,25 +102,25 @@ func (c *Client) admitFunc(ctx context.Context, t *Task, deadline time.Time, don
 	return true
 }
 
-// admit puts the call among the pending, once there is room. It reports whether the
-// end of ctx will settle the call; else its caller has to see to that.
-func (c *Client) admit(ctx context.Context, k *call) (watched bool, err error) {
+// admit puts the call among the pending, once there is room. It returns what tells its
+// caller of the end of ctx; nil where that settles the call by itself.
+func (c *Client) admit(ctx context.Context, k *call) (end <-chan struct{}, err error) {
 	if err := k.task.check(); err != nil {
-		return false, err
+		return nil, err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := c.admitLocked(ctx, k); err != nil {
-		return false, err
+		return nil, err
 	}
-	end := ctx.Done()
+	end = ctx.Done()
 	again := end == c.before
 	c.before = end
 	if !again || c.room.taken == 1 { // a watch would be for this call alone
-		return false, nil
+		return end, nil
 	}
 	c.watch(ctx, k)
-	return true, nil
+	return nil, nil
 }
 
 // admitLocked lets go of c.mu while there is no room.

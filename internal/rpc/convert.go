@@ -31,7 +31,7 @@ type submitFields interface {
 type limits struct{ dispatch.Options }
 
 // task turns a task from the wire into one that is valid from here on, which it
-// writes to an empty t. Durations are 0 when absent; text is nil when the task was
+// writes to t, empty but for FreshID. Durations are 0 when absent; text is nil when the task was
 // given as a payload. The error is a *refusal, and t then half written.
 func (l *limits) task(t *task.Task, now time.Time, f submitFields, text *string, timeout, attemptTimeout time.Duration) error {
 	if err := l.content(t, f, text); err != nil {
@@ -53,8 +53,8 @@ func (l *limits) task(t *task.Task, now time.Time, f submitFields, text *string,
 }
 
 // content turns what every task has from the wire into a task that lacks only
-// its times. One that is FreshID already gets no fingerprint, as there will be nothing
-// to compare it with. The error is a *refusal.
+// its times. One that is FreshID by then gets no fingerprint: nothing will be compared
+// with it. The error is a *refusal.
 func (l *limits) content(t *task.Task, f taskFields, text *string) error {
 	t.ID, t.Function, t.Payload, t.Metadata = f.GetTaskId(), f.GetFunction(), f.GetPayload(), f.GetMetadata()
 	t.MaxAttempts, t.Priority = int(f.GetMaxAttempts()), int(f.GetPriority())

@@ -133,8 +133,7 @@ func (c *conn) read(r read) (read, error) {
 		return r, c.failed("read", r.err)
 	case err == nil && r.n == 0:
 		return r, io.EOF
-	}
-	if err == nil {
+	case err == nil:
 		monitor.expect()
 	}
 	return r, err

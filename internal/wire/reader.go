@@ -15,7 +15,7 @@ const (
 	varint  = 0
 	fixed64 = 1
 	bytes   = 2
-	nobodys = 7
+	nobodys = 7 // which nothing is
 )
 
 // next takes a field from the front of a message, which is not empty: its tag, and

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -98,9 +99,12 @@ func await[T any](t *testing.T, what string, c <-chan T) T {
 var given sync.Map
 
 // freePort is one that nobody has now or was given before, below those that
-// connections get.
+// connections get. No program is started meanwhile, by a test beside this one: until
+// it runs, it has the listener too, and the port would still be taken.
 func freePort(t *testing.T) string {
 	t.Helper()
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	for range 100 {
 		l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", 15000+rand.IntN(9900)))
 		if err != nil {

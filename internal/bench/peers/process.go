@@ -129,8 +129,11 @@ func (p *process) end() {
 }
 
 // freePort finds one that the system gives to nobody by itself: whoever waits for
-// a listener on such a port may otherwise connect to itself.
+// a listener on such a port may otherwise connect to itself. No process is started
+// meanwhile: until it runs its program, it has the listener too.
 func freePort() (string, error) {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	for range 100 {
 		l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", 15000+rand.IntN(10000)))
 		if err == nil {

@@ -68,7 +68,7 @@ func (a *Adapter) Close() error { return errors.Join(a.clients.close(), a.worker
 // comes back, and tasks are submitted as package client does it.
 func (a *Adapter) Serve(ctx context.Context, conn grpc.ClientConnInterface) error {
 	b := a.overGRPC(conn)
-	defer func() { _ = b.Close() }() // conn is the caller's: there is nothing to fail
+	defer func() { _ = b.sdk.Close() }() // conn is the caller's: there is nothing to fail
 	return a.ServeFor(ctx, b, conn)
 }
 

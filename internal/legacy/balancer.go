@@ -13,15 +13,19 @@ import (
 
 // Balancer is what an adapter stands before.
 type Balancer interface {
-	// SubmitFunc is as client.Client has it. done must neither block nor call the
-	// Balancer.
-	SubmitFunc(ctx context.Context, t client.Task, done func(client.Outcome, error))
+	// Client returns how a text client submits, until ctx ends, which cancels what it
+	// has under way. leave is to be called when all of that has its outcome.
+	Client(ctx context.Context) (submit Submit, leave func())
 	// Work has a worker in the rotation until ctx has ended and what it was given is
 	// answered, or it can't go on, which the error tells. assign is called for one
 	// task at a time, and answer must be called exactly once for each, from any
 	// goroutine; perhaps only after Work has returned.
 	Work(ctx context.Context, w Worker, assign func(ctx context.Context, t worker.Task, answer func(Answer))) error
 }
+
+// Submit is SubmitFunc as client.Client has it, but for its context, and that it is
+// not called concurrently. done must neither block nor call the Balancer.
+type Submit func(t client.Task, done func(client.Outcome, error))
 
 // Worker is a text worker to its balancer.
 type Worker struct {
@@ -43,7 +47,7 @@ const ReasonTextWorker = "TEXT_WORKER_ERROR"
 
 // overGRPC is a balancer elsewhere.
 type overGRPC struct {
-	*client.Client
+	sdk  *client.Client
 	conn grpc.ClientConnInterface
 	o    *Options
 }
@@ -53,6 +57,11 @@ type overGRPC struct {
 func (a *Adapter) overGRPC(conn grpc.ClientConnInterface) *overGRPC {
 	c := client.New(conn, client.WithConnectTimeout(a.o.ConnectTimeout), client.WithTracerProvider(a.o.TracerProvider))
 	return &overGRPC{c, conn, &a.o}
+}
+
+// Client implements Balancer.
+func (b *overGRPC) Client(ctx context.Context) (submit Submit, leave func()) {
+	return func(t client.Task, done func(client.Outcome, error)) { b.sdk.SubmitFunc(ctx, t, done) }, func() {}
 }
 
 // Work implements Balancer.

@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// metadataTextID carries the id that a text client gave its task to the text
-	// worker that runs it.
+	// metadataTextID carries the id by which a text worker is to be told of a text
+	// client's task, where ownID can't tell it.
 	metadataTextID = "text-task-id"
 	// probeInterval is how often a client that has closed its side, and waits for
 	// its results, is looked at.
@@ -32,7 +32,7 @@ type clientSession struct {
 	a      *Adapter
 	conn   net.Conn
 	in     *reader
-	client Balancer
+	submit Submit
 	remote string
 	number uint64
 	log    *slog.Logger
@@ -50,7 +50,7 @@ type clientSession struct {
 func (a *Adapter) serveClient(hard context.Context, conn net.Conn, c Balancer) {
 	remote := conn.RemoteAddr().String()
 	s := &clientSession{
-		a: a, conn: conn, in: newReader(conn, &a.o), client: c, remote: remote, number: a.connNumber(),
+		a: a, conn: conn, in: newReader(conn, &a.o), remote: remote, number: a.connNumber(),
 		log: a.o.Log.With("remote", remote), queue: newOutbox(&a.o), pace: pace{gap: a.o.ResultGap},
 		peer: a.peers.enter(client.TextClient, conn.RemoteAddr(), a.ClientAddr()),
 	}
@@ -62,6 +62,9 @@ func (a *Adapter) serveClient(hard context.Context, conn net.Conn, c Balancer) {
 	// Cancelling ctx cancels every task of this client at the balancer.
 	ctx, cancel := context.WithCancel(hard)
 	defer cancel()
+	submit, leave := c.Client(ctx)
+	defer leave()
+	s.submit = submit
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		defer s.queue.closeInput()
@@ -103,12 +106,12 @@ func (s *clientSession) read(ctx context.Context) error {
 		if !s.queue.reserve(ctx, len(m.data)) {
 			return nil // the writer knows why
 		}
-		s.submit(ctx, m)
+		s.handOver(ctx, m)
 	}
 }
 
-// submit hands a task over; its room in the queue is reserved.
-func (s *clientSession) submit(ctx context.Context, m message) {
+// handOver submits a task, whose room in the queue is reserved.
+func (s *clientSession) handOver(ctx context.Context, m message) {
 	s.tasks++
 	id, size := string(m.id), len(m.data)
 	t := client.Task{
@@ -118,13 +121,16 @@ func (s *clientSession) submit(ctx context.Context, m message) {
 		Timeout:    s.a.o.TaskTimeout,
 		Idempotent: s.a.o.Idempotent,
 	}
-	if len(m.id) <= maxTextIDMetadata {
+	if own, _ := ownID(t.ID); own != id {
 		t.Metadata = map[string]string{metadataTextID: id}
+		if len(id) > maxTextIDMetadata {
+			t.Metadata[metadataTextID] = t.ID
+		}
 	}
 	s.a.n.tasks.Add(1)
 	s.peer.tasks.Add(1)
 	s.debug(ctx, "task received", id, t.ID)
-	s.client.SubmitFunc(ctx, t, func(out client.Outcome, err error) {
+	s.submit(t, func(out client.Outcome, err error) {
 		s.queue.put(reply{id: id, result: out.Result, err: err, size: size})
 	})
 }

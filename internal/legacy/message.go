@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"unicode/utf8"
 )
 
@@ -86,6 +87,7 @@ func selfContained(line []byte) bool {
 
 // appendMessage appends the line `verb|id|data\n`.
 func appendMessage[D []byte | string](b []byte, v verb, id string, data D) []byte {
+	b = slices.Grow(b, len(v)+len(id)+len(data)+len("||\n"))
 	b = appendShort(b, v, id)
 	b[len(b)-1] = '|'
 	b = append(b, data...)

@@ -42,6 +42,18 @@ func taskID(run string, conn, number uint64, own []byte) string {
 	return string(b)
 }
 
+// ownID returns the client's own part of an id from taskID. Where that could not hold
+// the client's own id as it was, the two differ.
+func ownID(id string) (own string, ok bool) {
+	own, ok = strings.CutPrefix(id, "text.")
+	for range 3 {
+		if ok {
+			_, own, ok = strings.Cut(own, ".")
+		}
+	}
+	return own, ok
+}
+
 // workerID names a text worker for the balancer, unique across adapters and
 // their runs: `<its own>@<remote>.<run>.<connection>`.
 func workerID(run string, conn uint64, own, remote string) string {

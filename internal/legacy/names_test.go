@@ -30,6 +30,24 @@ func TestIDsAreValidForTheBalancer(t *testing.T) {
 	}
 }
 
+func TestAClientsOwnIDIsInTheBalancers(t *testing.T) {
+	for _, own := range []string{"", "task_0000cafe", "a.b.c", "....", strings.Repeat("x", 90)} {
+		if got, ok := ownID(taskID("0123abcd", 7, 3, []byte(own))); got != own || !ok {
+			t.Errorf("%q: got %q, %t", own, got, ok)
+		}
+	}
+	for _, own := range []string{"täsk", "a|b", strings.Repeat(".", maxID), strings.Repeat("x", 1000)} {
+		if got, _ := ownID(taskID("0123abcd", 7, 3, []byte(own))); got == own {
+			t.Errorf("%q is not in there", own)
+		}
+	}
+	for _, id := range []string{"", "text", "text.", "text.0123abcd.7.3", "other.0123abcd.7.3.a"} {
+		if got, ok := ownID(id); ok {
+			t.Errorf("%q: got %q, of an id that no text client's task has", id, got)
+		}
+	}
+}
+
 func TestLoggable(t *testing.T) {
 	for in, want := range map[string]string{
 		"plain ñ": "plain ñ", "a\x1b[2Jb": `a\x1b[2Jb`, "\r\n\t\x00": `\r\n\t\x00`, "\xff": `\xff`, "\u202e": `\u202e`,

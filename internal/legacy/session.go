@@ -225,6 +225,9 @@ func (s *workerSession) finish(k *textTask, a Answer) {
 // client's own if there is one and a line can hold it, else the balancer's.
 func textID(t worker.Task) string {
 	id, ok := t.Metadata[metadataTextID]
+	if !ok {
+		id, ok = ownID(t.ID)
+	}
 	if !ok || len(id) > maxTextIDMetadata || strings.ContainsAny(id, "|\r\n") || !utf8.ValidString(id) {
 		return t.ID
 	}

@@ -25,14 +25,18 @@ type Balancer struct{ border *rpc.Local }
 // New returns the balancer behind a border.
 func New(border *rpc.Local) *Balancer { return &Balancer{border} }
 
-// SubmitFunc implements legacy.Balancer. Nothing can get lost between here and the
-// balancer, so it does not matter whether t is Idempotent.
-func (b *Balancer) SubmitFunc(ctx context.Context, t client.Task, done func(client.Outcome, error)) {
-	b.border.Submit(ctx, &pb.StreamTask{
-		Function: t.Function, Payload: t.Payload, TaskId: t.ID, Metadata: t.Metadata,
-		TimeoutMs: millis(t.Timeout), AttemptTimeoutMs: millis(t.AttemptTimeout),
-		MaxAttempts: int32(t.MaxAttempts), FailFast: t.FailFast, Priority: int32(t.Priority),
-	}, func(o *pb.StreamOutcome) { done(verdict(o)) })
+// Client implements legacy.Balancer. Nothing can get lost between here and the
+// balancer, so it does not matter whether a task is Idempotent.
+func (b *Balancer) Client(ctx context.Context) (submit legacy.Submit, leave func()) {
+	c := b.border.Client(ctx)
+	var wire pb.StreamTask // used again and again
+	return func(t client.Task, done func(client.Outcome, error)) {
+		wire.Function, wire.Payload, wire.TaskId, wire.Metadata = t.Function, t.Payload, t.ID, t.Metadata
+		wire.TimeoutMs, wire.AttemptTimeoutMs = millis(t.Timeout), millis(t.AttemptTimeout)
+		wire.MaxAttempts, wire.FailFast, wire.Priority = int32(t.MaxAttempts), t.FailFast, int32(t.Priority)
+		c.Submit(&wire, func(o *pb.StreamOutcome) { done(verdict(o)) })
+		wire.Payload, wire.Metadata = nil, nil // so that an idle client holds none
+	}, c.Close
 }
 
 // millis rounds up, so that a wish for less than a millisecond is not one for the
@@ -60,7 +64,7 @@ func verdict(o *pb.StreamOutcome) (client.Outcome, error) {
 
 // Work implements legacy.Balancer.
 func (b *Balancer) Work(ctx context.Context, w legacy.Worker, assign func(context.Context, worker.Task, func(legacy.Answer))) error {
-	s := &session{leave: ctx, assign: assign, jobs: map[uint64]*job{}}
+	s := &session{leave: ctx, assign: assign}
 	reg := &pb.Register{WorkerId: w.ID, Functions: []string{w.Function}, Slots: 1, Labels: w.Labels}
 	for {
 		reg.Running = s.claims()

@@ -25,7 +25,7 @@ const patience = 20 * time.Second
 
 // house is a balancer with the text adapter in its process.
 type house struct {
-	t      *testing.T
+	t      testing.TB
 	d      *dispatch.Dispatcher
 	a      *legacy.Adapter
 	border *rpc.Local
@@ -33,7 +33,7 @@ type house struct {
 	over   chan struct{} // closed when the adapter has ended
 }
 
-func open(t *testing.T, do dispatch.Options, o legacy.Options) *house {
+func open(t testing.TB, do dispatch.Options, o legacy.Options) *house {
 	t.Helper()
 	d, err := dispatch.Open(do)
 	if err != nil {
@@ -74,7 +74,7 @@ func (h *house) until(what string, holds func() bool) {
 
 // peer is an old program.
 type peer struct {
-	t *testing.T
+	t testing.TB
 	net.Conn
 	in *bufio.Reader
 }
@@ -237,7 +237,9 @@ func TestAWorkerFoundSilentComesBackWithItsTask(t *testing.T) {
 	}()
 	h.until("the worker is in the rotation", func() bool { return h.d.Info().Sessions == 1 })
 	done := make(chan string, 1)
-	b.SubmitFunc(ctx, client.Task{Function: "sum"}, func(o client.Outcome, err error) { done <- fmt.Sprint(string(o.Result), o.Attempt, err) })
+	submit, leave := b.Client(ctx)
+	defer leave()
+	submit(client.Task{Function: "sum"}, func(o client.Outcome, err error) { done <- fmt.Sprint(string(o.Result), o.Attempt, err) })
 	h.until("it was found silent", func() bool { return h.d.Info().Sessions == 0 })
 	close(asleep)
 	h.until("it is back with what it has", func() bool {

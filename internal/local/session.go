@@ -23,9 +23,9 @@ type session struct {
 
 	mu      sync.Mutex
 	now     *dispatch.Session
-	jobs    map[uint64]*job // by token, until they are answered
-	drained bool            // nothing more will be assigned
-	gone    error           // the worker was abandoned
+	job     *job  // what the worker has, until it is answered; nil: nothing
+	drained bool  // nothing more will be assigned
+	gone    error // the worker was abandoned
 }
 
 // job is a task that the worker has.
@@ -80,21 +80,21 @@ func (s *session) hasLeft(drained bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.drained = s.drained || drained
-	return s.drained && len(s.jobs) == 0
+	return s.drained && s.job == nil
 }
 
 func (s *session) cancel(token uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if j := s.jobs[token]; j != nil {
-		j.cancelled = true
+	if s.job != nil && s.job.token == token {
+		s.job.cancelled = true
 	}
 }
 
 func (s *session) begin(ctx context.Context, a *dispatch.Assignment) {
 	j := &job{task: a.TaskID, attempt: a.Attempt, token: a.Token}
 	s.mu.Lock()
-	s.jobs[j.token] = j
+	s.job = j
 	s.mu.Unlock()
 	t := worker.Task{ID: a.TaskID, Function: a.Function, Attempt: a.Attempt, Payload: a.Payload, Metadata: a.Metadata}
 	s.assign(ctx, t, func(answer legacy.Answer) { s.answer(ctx, j, answer) })
@@ -108,7 +108,7 @@ func (s *session) answer(ctx context.Context, j *job, a legacy.Answer) {
 	if a.Abandon {
 		s.gone = a.Err
 	} else {
-		delete(s.jobs, j.token)
+		s.job = nil
 	}
 	s.mu.Unlock()
 	r := dispatch.Result{TaskID: j.task, Attempt: j.attempt, Token: j.token}
@@ -143,7 +143,7 @@ func (s *session) answer(ctx context.Context, j *job, a legacy.Answer) {
 func (s *session) claims() (running []*pb.RunningTask) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, j := range s.jobs {
+	if j := s.job; j != nil {
 		running = append(running, &pb.RunningTask{TaskId: j.task, Attempt: int32(j.attempt), Token: j.token})
 	}
 	return running

@@ -11,6 +11,7 @@ import (
 	pb "reparto/gen/reparto/v1"
 	"reparto/internal/auth"
 	"reparto/internal/dispatch"
+	"reparto/internal/task"
 )
 
 // Local is the border for whoever is in the balancer's own process. What crosses it
@@ -61,49 +62,100 @@ func (l *Local) enter(c *caller, stream bool) (*callQuotas, error) {
 	return l.s.quotas.enter(ctx, stream)
 }
 
-// localCall is one task, and waits for it.
-type localCall struct {
+// LocalClient is one of those who submit tasks by a Local.
+type LocalClient struct {
 	l     *Local
-	batch [1]dispatch.Submission
-	done  func(*pb.StreamOutcome)
-	held  *callQuotas
-	size  int
+	ctx   context.Context
+	stop  func() bool            // the watch for the end of ctx
+	batch [1]dispatch.Submission // Submit's alone
 
-	mu   sync.Mutex
-	over bool
-	stop func() bool // the watch for the end of the caller's context
+	mu    sync.Mutex
+	gone  bool // ctx has ended
+	calls map[*localCall]struct{}
 }
 
+// localCall is one task, and waits for it.
+type localCall struct {
+	c    *LocalClient
+	done func(*pb.StreamOutcome)
+	held *callQuotas
+	size int
+
+	// Under c.mu:
+	ticket dispatch.Ticket
+	over   bool
+}
+
+// Client returns a client whose tasks are cancelled when ctx ends. Close it when it
+// is not used any more.
+func (l *Local) Client(ctx context.Context) *LocalClient {
+	c := &LocalClient{l: l, ctx: ctx, calls: map[*localCall]struct{}{}}
+	c.stop = context.AfterFunc(ctx, c.abandon)
+	return c
+}
+
+// Close lets go of the context that Client was given. It is for a client that has all
+// its outcomes, or whose context has ended.
+func (c *LocalClient) Close() { c.stop() }
+
 // Submit hands over a task as SubmitStream does with a frame of one, and returns. An id
-// that it has must be new: its outcome is not kept for who repeats it.
-// done is called exactly once with its outcome, perhaps before Submit returns and
-// under a lock: it must neither block nor call the Local. When ctx ends first, the
-// task is cancelled and done gets nil.
-func (l *Local) Submit(ctx context.Context, t *pb.StreamTask, done func(*pb.StreamOutcome)) {
-	c := &localCall{l: l, done: done, size: len(t.Payload)}
-	if err := c.take(t); err != nil {
-		l.s.refused.task(ctx, err, 1)
-		done(l.s.tasks.outcome(&answer{id: t.TaskId, err: err}))
+// that it has must be new: its outcome is not kept for who repeats it. It keeps what t
+// points to, but not t, and must not be called concurrently.
+//
+// done is called exactly once with the outcome, perhaps before Submit returns and
+// under a lock: it must neither block nor call the Local. When the client's context
+// ends first, the task is cancelled and done gets nil.
+func (c *LocalClient) Submit(t *pb.StreamTask, done func(*pb.StreamOutcome)) {
+	k := &localCall{c: c, done: done, size: len(t.Payload)}
+	b := &c.batch[0]
+	defer func() { *b = dispatch.Submission{} }()
+	if err := k.take(&b.Task, t); err != nil {
+		k.refuse(t.TaskId, err)
 		return
 	}
-	l.s.tasks.tasks.Submit(c, c.batch[:])
-	if err := c.batch[0].Err; err != nil {
-		c.end()
-		err = refuse(err)
-		l.s.refused.task(ctx, err, 1)
-		done(l.s.tasks.outcome(&answer{id: c.batch[0].Task.ID, err: err}))
-		return
+	c.l.s.tasks.tasks.Submit(k, c.batch[:])
+	switch {
+	case b.Err != nil:
+		k.end()
+		k.refuse(b.Task.ID, refuse(b.Err))
+	case !c.enter(k, b.Ticket):
+		k.abandon()
 	}
+}
+
+// enter notes that there is a call to be abandoned when the client's context ends,
+// or reports that it has.
+func (c *LocalClient) enter(k *localCall, ticket dispatch.Ticket) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.over {
-		c.stop = context.AfterFunc(ctx, c.abandon)
+	if k.over { // it has its outcome already
+		return true
+	}
+	k.ticket, k.over = ticket, c.gone
+	if !c.gone {
+		c.calls[k] = struct{}{}
+	}
+	return !c.gone
+}
+
+// abandon gives up all that the client has, and is to have.
+func (c *LocalClient) abandon() {
+	c.mu.Lock()
+	c.gone = true
+	calls := c.calls
+	c.calls = nil
+	for k := range calls {
+		k.over = true
+	}
+	c.mu.Unlock()
+	for k := range calls {
+		k.abandon()
 	}
 }
 
 // take checks a task, and counts it among what its caller has.
-func (c *localCall) take(t *pb.StreamTask) error {
-	l, now, to := c.l, time.Now(), &c.batch[0].Task
+func (k *localCall) take(to *task.Task, t *pb.StreamTask) error {
+	l, now := k.c.l, time.Now()
 	to.FreshID = true // whoever hands it over has made the id, and will not come again
 	if err := l.s.tasks.limits.task(to, now, t, t.Text, millis(t.TimeoutMs), millis(t.AttemptTimeoutMs)); err != nil {
 		return err
@@ -121,53 +173,51 @@ func (c *localCall) take(t *pb.StreamTask) error {
 		return err
 	}
 	if _, err = held.take(now, 1); err == nil {
-		err = held.hold(c.size)
+		err = held.hold(k.size)
 	}
 	if err != nil && held != nil {
 		l.s.quotas.leave(held)
 		return err
 	}
-	c.held = held
+	k.held = held
 	l.s.tasks.log.received(l.base, to)
 	return err
 }
 
 // end gives back what take has counted.
-func (c *localCall) end() {
-	if c.held != nil {
-		c.held.letGo(1, c.size)
-		c.l.s.quotas.leave(c.held)
+func (k *localCall) end() {
+	if k.held != nil {
+		k.held.letGo(1, k.size)
+		k.c.l.s.quotas.leave(k.held)
 	}
 }
 
-// finish reports whether the call was not over yet. It is from then on.
-func (c *localCall) finish() bool {
-	c.mu.Lock()
-	was, stop := c.over, c.stop
-	c.over = true
-	c.mu.Unlock()
-	if was {
-		return false
-	}
-	if stop != nil {
-		stop()
-	}
-	c.end()
-	return true
+func (k *localCall) refuse(id string, err error) {
+	s := k.c.l.s
+	s.refused.task(k.c.ctx, err, 1)
+	k.done(s.tasks.outcome(&answer{id: id, err: err}))
+}
+
+// abandon cancels a task that has been given up.
+func (k *localCall) abandon() {
+	k.end()
+	k.c.l.s.tasks.tasks.Abandon(k, k.ticket)
+	k.done(nil)
 }
 
 // Done implements dispatch.Waiter.
-func (c *localCall) Done(finished []dispatch.Finished) {
-	if c.finish() {
-		c.done(c.l.s.tasks.outcome(&answer{id: finished[0].TaskID, o: finished[0].Outcome}))
+func (k *localCall) Done(finished []dispatch.Finished) {
+	c := k.c
+	c.mu.Lock()
+	was := k.over
+	k.over = true
+	delete(c.calls, k)
+	c.mu.Unlock()
+	if was {
+		return
 	}
-}
-
-func (c *localCall) abandon() {
-	if c.finish() {
-		c.l.s.tasks.tasks.Abandon(c, c.batch[0].Ticket)
-		c.done(nil)
-	}
+	k.end()
+	k.done(c.l.s.tasks.outcome(&answer{id: finished[0].TaskID, o: finished[0].Outcome}))
 }
 
 // Work registers a worker and calls serve with its session, which ends when serve

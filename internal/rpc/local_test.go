@@ -12,11 +12,18 @@ import (
 	"reparto/internal/dispatch"
 )
 
+// local returns a client in the process.
+func (h *house) local(ctx context.Context) *LocalClient {
+	c := h.s.Local().Client(ctx)
+	h.t.Cleanup(c.Close)
+	return c
+}
+
 // ask submits a task locally and waits for what becomes of it.
 func (h *house) ask(t *pb.StreamTask) *pb.StreamOutcome {
 	h.t.Helper()
 	got := make(chan *pb.StreamOutcome, 2)
-	h.s.Local().Submit(h.ctx, t, func(o *pb.StreamOutcome) { got <- o })
+	h.local(h.ctx).Submit(t, func(o *pb.StreamOutcome) { got <- o })
 	select {
 	case o := <-got:
 		return o
@@ -51,13 +58,18 @@ func TestALocalTaskThatNobodyWantsIsCancelled(t *testing.T) {
 	h.client() // so that it serves
 	ctx, cancel := context.WithCancel(h.ctx)
 	told := make(chan *pb.StreamOutcome, 2)
-	h.s.Local().Submit(ctx, &pb.StreamTask{Function: "sum"}, func(o *pb.StreamOutcome) { told <- o })
+	c := h.local(ctx)
+	c.Submit(&pb.StreamTask{Function: "sum"}, func(o *pb.StreamOutcome) { told <- o })
 	h.eventually("it waits", func() bool { return h.d.Info().Queued == 1 })
 	cancel()
 	if o := <-told; o != nil {
 		t.Errorf("it was told %v, want nothing", o)
 	}
 	h.eventually("it is gone", func() bool { return h.d.Info().Queued == 0 })
+	c.Submit(&pb.StreamTask{Function: "sum"}, func(o *pb.StreamOutcome) { told <- o })
+	if o, n := <-told, h.d.Info().Queued; o != nil || n != 0 {
+		t.Errorf("one who is gone was told %v, and %d wait", o, n)
+	}
 }
 
 // Whoever is in the process makes ids that are new, and asks for none again: the
@@ -66,7 +78,7 @@ func TestTheOutcomeOfALocalTaskIsNotKept(t *testing.T) {
 	h := serve(t, dispatch.Options{}, Options{})
 	w := h.worker("w", 1, "sum")
 	told := make(chan *pb.StreamOutcome, 1)
-	h.s.Local().Submit(h.ctx, &pb.StreamTask{Function: "sum", TaskId: "text-1"}, func(o *pb.StreamOutcome) { told <- o })
+	h.local(h.ctx).Submit(&pb.StreamTask{Function: "sum", TaskId: "text-1"}, func(o *pb.StreamOutcome) { told <- o })
 	w.answer(w.task(), "3")
 	if o := <-told; string(o.GetResult()) != "3" {
 		t.Errorf("got %v", o)
@@ -100,7 +112,7 @@ func TestTheLocalPrincipal(t *testing.T) {
 			t.Errorf("another function: %s", got)
 		}
 		for range 2 {
-			l.Submit(ctx, &pb.StreamTask{Function: "sum"}, func(o *pb.StreamOutcome) {
+			h.local(ctx).Submit(&pb.StreamTask{Function: "sum"}, func(o *pb.StreamOutcome) {
 				if o != nil {
 					t.Errorf("told %v", o)
 				}

@@ -59,6 +59,34 @@ func TestNothingIsSaidBeforeItIsWritten(t *testing.T) {
 	})
 }
 
+// A worker that leaves is told that no more will come only when it has what was on its
+// way to disk.
+func TestALeavingWorkerGetsWhatIsBeingWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeStore()
+		d := openOn(t, s)
+		defer d.Close()
+		mustEnqueue(t, d, durableTask("t", "x"))
+		s.gate = make(chan struct{})
+		defer close(s.gate)
+		ses := attach(t, d, "w", 1, "f")
+		ses.Drain()
+		synctest.Wait()
+		quiet(t, ses)
+		s.gate <- struct{}{}
+		if f := next(t, ses); len(f.Assign) != 1 {
+			t.Fatalf("the first frame is %+v, want the task", f)
+		} else if f.Drain {
+			return // both travel together
+		}
+		synctest.Wait()
+		var f Frame
+		if !ses.take(&f) || !f.Drain {
+			t.Fatalf("after the task there is %+v, want the end", f)
+		}
+	})
+}
+
 // A store that fails: nothing durable is acknowledged or given out, what was
 // submitted goes on, and all is well again when the store is.
 func TestAStoreThatFails(t *testing.T) {

@@ -122,10 +122,11 @@ func (s *clientSession) handOver(ctx context.Context, m message) {
 		Idempotent: s.a.o.Idempotent,
 	}
 	if own, _ := ownID(t.ID); own != id {
-		t.Metadata = map[string]string{metadataTextID: id}
+		told := id
 		if len(id) > maxTextIDMetadata {
-			t.Metadata[metadataTextID] = t.ID
+			told = t.ID
 		}
+		t.Metadata = map[string]string{metadataTextID: told}
 	}
 	s.a.n.tasks.Add(1)
 	s.peer.tasks.Add(1)

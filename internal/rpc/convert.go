@@ -31,8 +31,8 @@ type submitFields interface {
 type limits struct{ dispatch.Options }
 
 // task turns a task from the wire into one that is valid from here on, which it
-// writes to t, empty but for FreshID. Durations are 0 when absent; text is nil when the task was
-// given as a payload. The error is a *refusal, and t then half written.
+// writes to t, empty but for FreshID. Durations are 0 when absent; text is nil when the
+// task was given as a payload. The error is a *refusal, and t then half written.
 func (l *limits) task(t *task.Task, now time.Time, f submitFields, text *string, timeout, attemptTimeout time.Duration) error {
 	if err := l.content(t, f, text); err != nil {
 		return err

@@ -70,8 +70,7 @@ type LocalClient struct {
 	batch [1]dispatch.Submission // Submit's alone
 
 	mu    sync.Mutex
-	gone  bool // ctx has ended
-	calls map[*localCall]struct{}
+	calls map[*localCall]struct{} // nil: ctx has ended
 }
 
 // localCall is one task, and waits for it.
@@ -131,17 +130,16 @@ func (c *LocalClient) enter(k *localCall, ticket dispatch.Ticket) bool {
 	if k.over { // it has its outcome already
 		return true
 	}
-	k.ticket, k.over = ticket, c.gone
-	if !c.gone {
+	k.ticket, k.over = ticket, c.calls == nil
+	if !k.over {
 		c.calls[k] = struct{}{}
 	}
-	return !c.gone
+	return !k.over
 }
 
 // abandon gives up all that the client has, and is to have.
 func (c *LocalClient) abandon() {
 	c.mu.Lock()
-	c.gone = true
 	calls := c.calls
 	c.calls = nil
 	for k := range calls {

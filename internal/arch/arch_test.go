@@ -84,6 +84,8 @@ var rules = []rule{
 		"it knows a balancer as any client does, and no command line"},
 	{"internal/cli/clitest", []string{"internal/cli"}, grpcAndGen,
 		"what tests of commands have in common; only they import it"},
+	{"internal/freeport", nil, grpcAndGen,
+		"ports for tests; only they and benchmarks import it"},
 	{"internal/release", nil, grpcAndGen,
 		"it builds the others, and knows none of them"},
 	{"internal/arch", nil, nil, "it reads the others as text"},

@@ -5,15 +5,12 @@ package proxies
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -22,6 +19,7 @@ import (
 
 	"reparto/client"
 	"reparto/internal/dispatch"
+	"reparto/internal/freeport"
 	"reparto/internal/server"
 	"reparto/worker"
 )
@@ -94,29 +92,13 @@ func await[T any](t *testing.T, what string, c <-chan T) T {
 	}
 }
 
-// given are the ports that freePort has given out: what is to listen there may not
-// do so yet.
-var given sync.Map
-
-// freePort is one that nobody has now or was given before, below those that
-// connections get. No program is started meanwhile, by a test beside this one: until
-// it runs, it has the listener too, and the port would still be taken.
 func freePort(t *testing.T) string {
 	t.Helper()
-	syscall.ForkLock.RLock()
-	defer syscall.ForkLock.RUnlock()
-	for range 100 {
-		l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", 15000+rand.IntN(9900)))
-		if err != nil {
-			continue
-		}
-		l.Close()
-		if _, before := given.LoadOrStore(l.Addr().String(), true); !before {
-			return l.Addr().String()
-		}
+	address, err := freeport.Find()
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal("no port is free")
-	return ""
+	return address
 }
 
 // startBalancer runs a balancer until the test ends, and returns its address.

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"reparto/internal/freeport"
 )
 
 // broker is a server that runs, and where clients and workers dial it.
@@ -38,7 +40,7 @@ func startNATS(ctx context.Context, dir, conf string) (broker, error) {
 	if err != nil {
 		return broker{}, err
 	}
-	address, err := freePort()
+	address, err := freeport.Find()
 	if err != nil {
 		return broker{}, err
 	}
@@ -71,14 +73,14 @@ const rabbitNode = `epmd -address 127.0.0.1 -port "$ERL_EPMD_PORT" & exec "$0"`
 
 // startRabbit runs the machine's own RabbitMQ as a node of its own.
 func startRabbit(ctx context.Context, dir string) (broker, error) {
-	address, err := freePort()
+	address, err := freeport.Find()
 	if err != nil {
 		return broker{}, err
 	}
 	var ports [3]string // of AMQP, of the node, of the port mapper
 	for i, a := range []string{address, "", ""} {
 		if a == "" {
-			if a, err = freePort(); err != nil {
+			if a, err = freeport.Find(); err != nil {
 				return broker{}, err
 			}
 		}
@@ -117,7 +119,7 @@ func startRabbit(ctx context.Context, dir string) (broker, error) {
 func startGearmand(ctx context.Context, dir string) (broker, error) { return gearmandWith(ctx, dir) }
 
 func gearmandWith(ctx context.Context, dir string, flags ...string) (broker, error) {
-	address, err := freePort()
+	address, err := freeport.Find()
 	if err != nil {
 		return broker{}, err
 	}
@@ -141,7 +143,7 @@ func startBalancer(ctx context.Context, dir string, flags ...string) (broker, er
 	if err != nil {
 		return broker{}, err
 	}
-	address, err := freePort()
+	address, err := freeport.Find()
 	if err != nil {
 		return broker{}, err
 	}
@@ -156,11 +158,11 @@ func startBalancer(ctx context.Context, dir string, flags ...string) (broker, er
 
 // startText is the balancer, dialled by its text ports.
 func startText(ctx context.Context, dir string) (broker, error) {
-	clients, err := freePort()
+	clients, err := freeport.Find()
 	if err != nil {
 		return broker{}, err
 	}
-	workers, err := freePort()
+	workers, err := freeport.Find()
 	if err != nil {
 		return broker{}, err
 	}
@@ -203,7 +205,7 @@ func textModelWith(ctx context.Context, dir string, args ...string) (broker, err
 	var at, ports [2]string
 	for i := range at {
 		var err error
-		if at[i], err = freePort(); err != nil {
+		if at[i], err = freeport.Find(); err != nil {
 			return broker{}, err
 		}
 		if _, ports[i], err = net.SplitHostPort(at[i]); err != nil {

@@ -3,17 +3,14 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 )
@@ -127,29 +124,6 @@ func (p *process) end() {
 	slow := time.AfterFunc(20*time.Second, func() { _ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) })
 	defer slow.Stop()
 	_ = p.cmd.Wait() // it was asked to go: how it went does not matter
-}
-
-// given are the ports that freePort has given out: what is to listen there may not
-// do so yet.
-var given sync.Map
-
-// freePort finds one that the system gives to nobody by itself: whoever waits for
-// a listener on such a port may otherwise connect to itself. No process is started
-// meanwhile: until it runs its program, it has the listener too.
-func freePort() (string, error) {
-	syscall.ForkLock.RLock()
-	defer syscall.ForkLock.RUnlock()
-	for range 100 {
-		l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", 15000+rand.IntN(10000)))
-		if err != nil {
-			continue
-		}
-		if _, before := given.LoadOrStore(l.Addr().String(), true); !before {
-			return l.Addr().String(), l.Close()
-		}
-		_ = l.Close() // somebody else's
-	}
-	return "", errors.New("no free port from 15000 to 24999")
 }
 
 // dialled waits until somebody listens.

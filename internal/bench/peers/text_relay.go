@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net"
 	"sync"
+
+	"reparto/internal/freeport"
 )
 
 // lineRelay is what passing lines on costs and nothing else: the tasks go to the
@@ -48,7 +50,7 @@ func runTextRelay(ctx context.Context, c config, tell say) error {
 	}
 	var doors []net.Listener
 	for range 2 {
-		address, err := freePort()
+		address, err := freeport.Find()
 		if err != nil {
 			return err
 		}

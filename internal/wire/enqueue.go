@@ -19,16 +19,15 @@ func (w *writer) enqueueRequest(m *pb.EnqueueRequest) {
 	}
 }
 
-func (d *decoder) enqueueRequest(m *pb.EnqueueRequest, b []byte) {
+func (d *decoder) enqueueRequest(m *pb.EnqueueRequest) {
 	m.Tasks = nil
 	var fresh slab[pb.EnqueueTask]
-	for len(b) > 0 {
-		tag, _, v, rest := next(b)
-		b = rest
+	for d.more() {
+		tag, _, v := d.field()
 		switch tag {
 		case 1<<3 | bytes:
 			t := fresh.next()
-			d.about(v, b)
+			d.about(v)
 			d.enqueueTask(t, v)
 			m.Tasks = append(m.Tasks, t)
 		default:
@@ -128,16 +127,15 @@ func (w *writer) enqueueResponse(m *pb.EnqueueResponse) {
 	}
 }
 
-func (d *decoder) enqueueResponse(m *pb.EnqueueResponse, b []byte) {
+func (d *decoder) enqueueResponse(m *pb.EnqueueResponse) {
 	m.Results = nil
 	var fresh slab[pb.Enqueued]
-	for len(b) > 0 {
-		tag, _, v, rest := next(b)
-		b = rest
+	for d.more() {
+		tag, _, v := d.field()
 		switch tag {
 		case 1<<3 | bytes:
 			e := fresh.next()
-			d.about(v, b)
+			d.about(v)
 			d.enqueued(e, v)
 			m.Results = append(m.Results, e)
 		default:

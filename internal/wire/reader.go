@@ -4,7 +4,9 @@ import (
 	"encoding/binary"
 	"strings"
 	"unicode/utf8"
+	"unsafe"
 
+	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 )
@@ -64,15 +66,17 @@ func nextLong(b []byte) (tag byte, n uint64, v, rest []byte) {
 // share allocations of at most a chunk, so that one that is kept for long keeps
 // little else.
 type decoder struct {
-	bad    bool // what was made means nothing
-	keep   int  // payloads larger than that stay where they are; 0: none does
-	size   int  // of the task that is being read
-	left   int  // bytes of the message after it
-	text   strings.Builder
-	blob   []byte
-	recent [4]string // names that come again and again
-	turn   int
-	last   read
+	bad     bool // what was made means nothing
+	b       []byte
+	buffers mem.BufferSlice // what follows b
+	after   int             // bytes in them
+	keep    int             // payloads larger than that stay where they are; 0: none does
+	size    int             // of the task that is being read
+	text    strings.Builder
+	blob    []byte
+	recent  [4]string // names that come again and again
+	turn    int
+	last    read
 }
 
 const (
@@ -80,14 +84,82 @@ const (
 	small = 256 // the most bytes that share
 )
 
+// more reports whether the message has another field.
+func (d *decoder) more() bool {
+	for len(d.b) == 0 && d.after > 0 {
+		d.turnOver()
+	}
+	return len(d.b) > 0
+}
+
+func (d *decoder) turnOver() {
+	d.b, d.buffers = d.buffers[0].ReadOnlyData(), d.buffers[1:]
+	d.after -= len(d.b)
+}
+
+// field takes the message's next field, as next does.
+func (d *decoder) field() (tag byte, n uint64, v []byte) {
+	tag, n, v, rest := next(d.b)
+	if tag&7 == nobodys {
+		return d.apart()
+	}
+	d.b, d.keep = rest, 0
+	return tag, n, v
+}
+
+// apart takes a field of which the network put some into the next buffer: what is
+// long comes in HTTP/2's frames of 16 KiB. It is put together in memory of its own,
+// so that a payload that is most of it can stay there.
+func (d *decoder) apart() (tag byte, n uint64, v []byte) {
+	b := d.peek(min(d.left(), 1+binary.MaxVarintLen64)) // room for any number
+	if b[0]&7 == bytes {
+		n, size := protowire.ConsumeVarint(b[1:])
+		if size < 0 || n > uint64(d.left()-1-size) {
+			return nobodys, 0, nil
+		}
+		b = d.peek(1 + size + int(n))
+	}
+	tag, n, v, rest := next(b)
+	d.keep = len(v) / 2
+	d.skip(len(b) - len(rest))
+	return tag, n, v
+}
+
+// left is how many bytes of the message there are yet.
+func (d *decoder) left() int { return len(d.b) + d.after }
+
+// peek returns a copy of the next n bytes, which must be there. A builder's memory
+// is, unlike make's, not cleared before it is written.
+func (d *decoder) peek(n int) []byte {
+	var b strings.Builder
+	b.Grow(n)
+	b.Write(d.b[:min(n, len(d.b))])
+	for _, more := range d.buffers {
+		if b.Len() == n {
+			break
+		}
+		part := more.ReadOnlyData()
+		b.Write(part[:min(n-b.Len(), len(part))])
+	}
+	return unsafe.Slice(unsafe.StringData(b.String()), n) // nobody has the string
+}
+
+func (d *decoder) skip(n int) {
+	for n > len(d.b) {
+		n -= len(d.b)
+		d.turnOver()
+	}
+	d.b = d.b[n:]
+}
+
 // about notes that a task is to be read next, or whatever else the message has many
-// of, and how much of the message is left after it.
-func (d *decoder) about(task, rest []byte) { d.size, d.left = len(task), len(rest) }
+// of.
+func (d *decoder) about(task []byte) { d.size = len(task) }
 
 // room is how large the next chunk is, for n bytes of this task: enough for those
 // that follow, if they are like it.
 func (d *decoder) room(n int) int {
-	others := d.left / (d.size + 2)
+	others := d.left() / (d.size + 2)
 	return max(n, min(chunk, n*(1+others)))
 }
 

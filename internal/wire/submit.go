@@ -30,17 +30,16 @@ func (w *writer) submitRequest(m *pb.SubmitStreamRequest) {
 	}
 }
 
-func (d *decoder) submitRequest(m *pb.SubmitStreamRequest, b []byte) {
+func (d *decoder) submitRequest(m *pb.SubmitStreamRequest) {
 	had := m.Tasks[:cap(m.Tasks)]
 	m.Tasks, m.CancelNumbers = m.Tasks[:0], m.CancelNumbers[:0]
 	var fresh slab[pb.StreamTask]
-	for len(b) > 0 {
-		tag, n, v, rest := next(b)
-		b = rest
+	for d.more() {
+		tag, n, v := d.field()
 		switch tag {
 		case 1<<3 | bytes:
 			t := fresh.again(had, len(m.Tasks))
-			d.about(v, b)
+			d.about(v)
 			d.streamTask(t, v)
 			m.Tasks = append(m.Tasks, t)
 		case 2<<3 | bytes:
@@ -142,17 +141,16 @@ func (w *writer) submitResponse(m *pb.SubmitStreamResponse) {
 	}
 }
 
-func (d *decoder) submitResponse(m *pb.SubmitStreamResponse, b []byte) {
+func (d *decoder) submitResponse(m *pb.SubmitStreamResponse) {
 	had := m.Outcomes[:cap(m.Outcomes)]
 	m.Limits, m.Outcomes = nil, m.Outcomes[:0]
 	var fresh slab[pb.StreamOutcome]
-	for len(b) > 0 {
-		tag, _, v, rest := next(b)
-		b = rest
+	for d.more() {
+		tag, _, v := d.field()
 		switch tag {
 		case 2<<3 | bytes:
 			o := fresh.again(had, len(m.Outcomes))
-			d.about(v, b)
+			d.about(v)
 			d.streamOutcome(o, v)
 			m.Outcomes = append(m.Outcomes, o)
 		default:

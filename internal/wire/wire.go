@@ -14,7 +14,6 @@ import (
 	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/encoding/proto" // registers the library's codec
 	"google.golang.org/grpc/mem"
-	"google.golang.org/protobuf/encoding/protowire"
 
 	pb "reparto/gen/reparto/v1"
 )
@@ -98,55 +97,27 @@ func (w *writer) write(v any) {
 
 // Unmarshal implements encoding.CodecV2.
 func (Codec) Unmarshal(data mem.BufferSlice, v any) error {
-	if isLarge(data) {
-		own := data.Materialize()
-		d := decoder{keep: len(own) / 2}
-		if d.read(v, own); !d.bad {
-			return nil
-		}
-		return library.Unmarshal(mem.BufferSlice{mem.SliceBuffer(own)}, v)
-	}
-	buf := data.MaterializeToBuffer(&frames)
-	defer buf.Free()
-	var d decoder
-	if d.read(v, buf.ReadOnlyData()); !d.bad {
+	d := decoder{buffers: data, after: data.Len()}
+	if d.read(v); !d.bad {
 		return nil
 	}
-	return library.Unmarshal(mem.BufferSlice{buf}, v)
+	return library.Unmarshal(data, v)
 }
 
-// large is from when on a task is better kept than copied.
-const large = 32 << 10
-
-// isLarge reports whether the message is large, and more than half of it its first
-// task.
-func isLarge(data mem.BufferSlice) bool {
-	size := data.Len()
-	if size < large {
-		return false
-	}
-	b := data[0].ReadOnlyData()
-	if len(b) == 0 || b[0]&7 != bytes {
-		return false
-	}
-	n, _ := protowire.ConsumeVarint(b[1:])
-	return n <= uint64(size) && 2*int(n) > size
-}
-
-func (d *decoder) read(v any, b []byte) {
+func (d *decoder) read(v any) {
 	switch m := v.(type) {
 	case *pb.SubmitStreamRequest:
-		d.submitRequest(m, b)
+		d.submitRequest(m)
 	case *pb.SubmitStreamResponse:
-		d.submitResponse(m, b)
+		d.submitResponse(m)
 	case *pb.WorkRequest:
-		d.workRequest(m, b)
+		d.workRequest(m)
 	case *pb.WorkResponse:
-		d.workResponse(m, b)
+		d.workResponse(m)
 	case *pb.EnqueueRequest:
-		d.enqueueRequest(m, b)
+		d.enqueueRequest(m)
 	case *pb.EnqueueResponse:
-		d.enqueueResponse(m, b)
+		d.enqueueResponse(m)
 	default:
 		d.bad = true
 	}

@@ -2,6 +2,8 @@ package wire
 
 import (
 	"fmt"
+	"hash/crc32"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -117,8 +119,8 @@ func TestCommonMessagesAreReadByHand(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var d decoder
-		d.read(m.ProtoReflect().New().Interface(), b)
+		d := decoder{b: b}
+		d.read(m.ProtoReflect().New().Interface())
 		if want := hintOf(m) == rare; d.bad != want {
 			t.Errorf("%v: left to the library: %t, want %t", m, d.bad, want)
 		}
@@ -168,34 +170,39 @@ func TestAFrameLeavesNothingToTheNext(t *testing.T) {
 	}
 }
 
-// A large payload stays where it was read; what comes after it is copied, and so
-// is a payload in a frame of many.
-func TestLargePayloads(t *testing.T) {
-	big := []byte(strings.Repeat("0123456789", 10_000))
-	one := &pb.StreamTask{Number: 1, Function: "f", Payload: big}
-	for _, m := range []*pb.SubmitStreamRequest{
-		{Tasks: []*pb.StreamTask{one}},
-		{Tasks: []*pb.StreamTask{one, {Number: 2, Payload: []byte("small")}}},
-		{Tasks: []*pb.StreamTask{{Number: 2, Payload: []byte("small")}, one}},
-		{Tasks: []*pb.StreamTask{one, one, one}},
+// What the network took apart is put together once: each payload where it is kept,
+// and nothing else is kept with it.
+func TestPayloadsThatComeInParts(t *testing.T) {
+	big := []byte(strings.Repeat("0123456789", 6_000))
+	small := []byte("small")
+	for name, payloads := range map[string][][]byte{
+		"one": {big}, "before a small one": {big, small}, "after a small one": {small, big}, "several": {big, big, big},
 	} {
-		data, err := Codec{}.Marshal(m)
-		if err != nil {
-			t.Fatal(err)
-		}
-		whole := data.Materialize()
-		var parts mem.BufferSlice // as they come off the wire
-		for part := range slices.Chunk(whole, 16<<10) {
-			parts = append(parts, mem.SliceBuffer(part))
-		}
-		read := &pb.SubmitStreamRequest{}
-		if err := (Codec{}).Unmarshal(parts, read); err != nil {
-			t.Fatal(err)
-		}
-		clear(whole) // it is not ours any more
-		if !proto.Equal(m, read) {
-			t.Errorf("%d tasks: read something else", len(m.Tasks))
-		}
+		t.Run(name, func(t *testing.T) {
+			m := &pb.SubmitStreamRequest{}
+			for i, p := range payloads {
+				m.Tasks = append(m.Tasks, &pb.StreamTask{Number: uint64(i), Function: "f", Payload: p})
+			}
+			whole := encode(t, m)
+			parts := apart(whole, 16<<10)
+			read := &pb.SubmitStreamRequest{}
+			const rounds = 20
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			for range rounds {
+				if err := (Codec{}).Unmarshal(parts, read); err != nil {
+					t.Fatal(err)
+				}
+			}
+			runtime.ReadMemStats(&after)
+			if made, limit := (after.TotalAlloc-before.TotalAlloc)/rounds, uint64(len(whole)*5/4); made > limit {
+				t.Errorf("%d bytes allocated for a message of %d", made, len(whole))
+			}
+			clear(whole) // it is not ours any more
+			if !proto.Equal(m, read) {
+				t.Error("read something else")
+			}
+		})
 	}
 }
 
@@ -277,18 +284,30 @@ func TestDamagedMessages(t *testing.T) {
 }
 
 // agree checks that the codec reads b, as a message of the kind of m, as the library
-// does, and returns what it reads.
+// does, however the network takes it apart, and returns what it reads.
 func agree(t *testing.T, m proto.Message, b []byte) (own proto.Message, err error) {
 	t.Helper()
-	own, theirs := m.ProtoReflect().New().Interface(), m.ProtoReflect().New().Interface()
-	err, want := decode(b, own), proto.Unmarshal(b, theirs)
-	if (err == nil) != (want == nil) {
-		t.Fatalf("%x: the codec says %v, the library %v", b, err, want)
-	}
-	if err == nil && !proto.Equal(own, theirs) {
-		t.Fatalf("%x: read %v\nwant %v", b, own, theirs)
+	theirs := m.ProtoReflect().New().Interface()
+	want := proto.Unmarshal(b, theirs)
+	for _, size := range []int{max(1, len(b)), 1 + int(crc32.ChecksumIEEE(b)%100)} {
+		own = m.ProtoReflect().New().Interface()
+		err = Codec{}.Unmarshal(apart(b, size), own)
+		if (err == nil) != (want == nil) {
+			t.Fatalf("%x, by %d bytes: the codec says %v, the library %v", b, size, err, want)
+		}
+		if err == nil && !proto.Equal(own, theirs) {
+			t.Fatalf("%x, by %d bytes: read %v\nwant %v", b, size, own, theirs)
+		}
 	}
 	return own, err
+}
+
+// apart has a message as it comes off the wire, in buffers of so many bytes.
+func apart(b []byte, size int) (parts mem.BufferSlice) {
+	for part := range slices.Chunk(b, size) {
+		parts = append(parts, mem.SliceBuffer(part))
+	}
+	return parts
 }
 
 // FuzzUnmarshal holds the codec against the library on whatever may arrive.

@@ -30,17 +30,16 @@ func (w *writer) workRequest(m *pb.WorkRequest) {
 	put(w, 5, m.Drain)
 }
 
-func (d *decoder) workRequest(m *pb.WorkRequest, b []byte) {
+func (d *decoder) workRequest(m *pb.WorkRequest) {
 	had := m.TaskResults[:cap(m.TaskResults)]
 	m.Register, m.TaskResults, m.Progress, m.Heartbeat, m.Drain = nil, m.TaskResults[:0], nil, nil, nil
 	var fresh slab[pb.TaskResult]
-	for len(b) > 0 {
-		tag, _, v, rest := next(b)
-		b = rest
+	for d.more() {
+		tag, _, v := d.field()
 		switch tag {
 		case 2<<3 | bytes:
 			t := fresh.again(had, len(m.TaskResults))
-			d.about(v, b)
+			d.about(v)
 			d.taskResult(t, v)
 			m.TaskResults = append(m.TaskResults, t)
 		case 4<<3 | bytes:
@@ -118,17 +117,16 @@ func (w *writer) workResponse(m *pb.WorkResponse) {
 	}
 }
 
-func (d *decoder) workResponse(m *pb.WorkResponse, b []byte) {
+func (d *decoder) workResponse(m *pb.WorkResponse) {
 	had := m.AssignTasks[:cap(m.AssignTasks)]
 	m.Ack, m.AssignTasks, m.CancelTasks, m.Heartbeat, m.Drain, m.AckedTokens = nil, m.AssignTasks[:0], nil, nil, nil, m.AckedTokens[:0]
 	var fresh slab[pb.AssignTask]
-	for len(b) > 0 {
-		tag, n, v, rest := next(b)
-		b = rest
+	for d.more() {
+		tag, n, v := d.field()
 		switch tag {
 		case 2<<3 | bytes:
 			t := fresh.again(had, len(m.AssignTasks))
-			d.about(v, b)
+			d.about(v)
 			d.assignTask(t, v)
 			m.AssignTasks = append(m.AssignTasks, t)
 		case 3<<3 | bytes:

@@ -25,7 +25,12 @@ import (
 // the payloads, results and strings alone, and failures and errors. The
 // messages that Marshal takes must not hold unknown fields. Errors that are the same
 // in one message that was read are one: nobody may change them.
-type Codec struct{}
+type Codec struct {
+	// Share says that Marshal does not copy payloads of 8 KiB and more, but hands on
+	// those of the message: nobody may change them any more, even when the message
+	// is sent.
+	Share bool
+}
 
 // rare is the hint of what is left to the library.
 const rare = -1
@@ -36,26 +41,30 @@ var library = encoding.GetCodecV2(proto.Name)
 func (Codec) Name() string { return proto.Name }
 
 // Marshal implements encoding.CodecV2.
-func (Codec) Marshal(v any) (mem.BufferSlice, error) {
+func (c Codec) Marshal(v any) (mem.BufferSlice, error) {
 	size := hintOf(v)
 	if size == rare {
 		return library.Marshal(v)
 	}
+	w := writer{share: c.Share}
+	if c.Share && size > worthSharing {
+		size -= sharedOf(v)
+	}
 	if mem.IsBelowBufferPoolingThreshold(size) {
-		w := writer{b: make([]byte, 0, size)}
+		w.b = make([]byte, 0, size)
 		if w.write(v); w.bad {
 			return library.Marshal(v)
 		}
-		return mem.BufferSlice{mem.SliceBuffer(w.b)}, nil
+		return w.buffers(mem.SliceBuffer(w.b)), nil
 	}
 	buf := frames.Get(size)
-	w := writer{b: (*buf)[:0]}
+	w.b = (*buf)[:0]
 	if w.write(v); w.bad {
 		frames.Put(buf)
 		return library.Marshal(v)
 	}
 	*buf = w.b // longer than was thought, perhaps: the pool takes that too
-	return mem.BufferSlice{mem.NewBuffer(buf, &frames)}, nil
+	return w.buffers(mem.NewBuffer(buf, &frames)), nil
 }
 
 // hintOf is about how many bytes a message takes, or rare when it is left to the
@@ -76,6 +85,27 @@ func hintOf(v any) int {
 		return hintOfEnqueueResponse(m)
 	}
 	return rare
+}
+
+// sharedOf is how many bytes of a message are shared, if any may be. Only of what the
+// balancer says: the SDKs share nothing.
+func sharedOf(v any) (n int) {
+	add := func(payload []byte) {
+		if len(payload) >= worthSharing {
+			n += len(payload)
+		}
+	}
+	switch m := v.(type) {
+	case *pb.SubmitStreamResponse:
+		for _, o := range m.Outcomes {
+			add(o.Result)
+		}
+	case *pb.WorkResponse:
+		for _, t := range m.AssignTasks {
+			add(t.Payload)
+		}
+	}
+	return n
 }
 
 func (w *writer) write(v any) {

@@ -3,6 +3,7 @@ package wire
 import (
 	"fmt"
 	"hash/crc32"
+	"math"
 	"runtime"
 	"slices"
 	"strings"
@@ -203,6 +204,45 @@ func TestPayloadsThatComeInParts(t *testing.T) {
 				t.Error("read something else")
 			}
 		})
+	}
+}
+
+// Payloads from 8 KiB on go out as they are if they may, wherever they stand and
+// however many bytes the lengths before them take.
+func TestSharedPayloads(t *testing.T) {
+	sizes := []int{worthSharing - 1, worthSharing, 1<<21 - 50, 1<<21 - 20, 1 << 21}
+	for n := 1<<14 - 100; n <= 1<<14; n++ {
+		sizes = append(sizes, n)
+	}
+	for _, size := range sizes {
+		payload := []byte(strings.Repeat("0123456789", size/10+1))[:size]
+		for _, number := range []uint64{0, 1, math.MaxUint64} {
+			task := &pb.AssignTask{TaskId: "id", Attempt: 1, Token: number, Payload: payload, TimeRemainingMs: int64(number >> 1)}
+			outcome := &pb.StreamOutcome{Number: number, Result: payload, Attempt: int32(number >> 33)}
+			for _, m := range []proto.Message{
+				&pb.WorkResponse{AssignTasks: []*pb.AssignTask{task}},
+				&pb.WorkResponse{AssignTasks: []*pb.AssignTask{{Payload: payload}}},
+				&pb.WorkResponse{AssignTasks: []*pb.AssignTask{{TaskId: "small"}, task, {TaskId: "small"}, task}, AckedTokens: []uint64{1}},
+				&pb.SubmitStreamResponse{Outcomes: []*pb.StreamOutcome{outcome}},
+				&pb.SubmitStreamResponse{Outcomes: []*pb.StreamOutcome{{Number: 1}, outcome, outcome, {Number: 2}}},
+			} {
+				for _, share := range []bool{true, false} {
+					data, err := Codec{Share: share}.Marshal(m)
+					if err != nil {
+						t.Fatal(err)
+					}
+					shares := slices.ContainsFunc(data, func(b mem.Buffer) bool { return &b.ReadOnlyData()[0] == &payload[0] })
+					if want := share && size >= worthSharing; shares != want {
+						t.Errorf("%d bytes, sharing %t: shared: %t", size, share, shares)
+					}
+					read := m.ProtoReflect().New().Interface()
+					if err := proto.Unmarshal(data.Materialize(), read); err != nil || !proto.Equal(m, read) {
+						t.Fatalf("%d bytes, number %d: the library reads something else, %v", size, number, err)
+					}
+					data.Free()
+				}
+			}
+		}
 	}
 }
 

@@ -3,16 +3,29 @@ package wire
 import (
 	"unicode/utf8"
 
+	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 )
 
 // writer puts a message together. Once it is bad, the library has the last word.
 type writer struct {
-	b    []byte
-	bad  bool
-	last written
+	b      []byte
+	bad    bool
+	share  bool
+	shared []shared // in their order
+	last   written
 }
+
+// shared is a payload that is not copied into the message's buffer: it goes out after
+// the first at bytes of that.
+type shared struct {
+	at      int
+	payload []byte
+}
+
+// worthSharing is the size from which on a payload is shared, in bytes.
+const worthSharing = 8 << 10
 
 // Hints are about how many bytes something takes: fields, a message of few and
 // small fields; spare, what a task may take beyond its own hint.
@@ -60,10 +73,15 @@ func (w *writer) fixed(field, v uint64) {
 }
 
 func (w *writer) bytes(field uint64, v []byte) {
-	if len(v) > 0 {
-		w.length(field, len(v))
-		w.b = append(w.b, v...)
+	if len(v) == 0 {
+		return
 	}
+	w.length(field, len(v))
+	if w.share && len(v) >= worthSharing {
+		w.shared = append(w.shared, shared{len(w.b), v})
+		return
+	}
+	w.b = append(w.b, v...)
 }
 
 func (w *writer) string(field uint64, v string) {
@@ -104,21 +122,47 @@ func (w *writer) open(field uint64, hint int) (at int) {
 // close writes the length of a message that began there. The message moves when
 // its length takes other room than was thought.
 func (w *writer) close(at, hint int) {
-	n := uint64(len(w.b) - at)
+	n := len(w.b) - at
+	first := len(w.shared)
+	for ; first > 0 && w.shared[first-1].at > at; first-- {
+		n += len(w.shared[first-1].payload)
+	}
 	if n < 0x80 && hint < 0x80 {
 		w.b[at-1] = byte(n)
 		return
 	}
-	had, want := protowire.SizeVarint(uint64(hint)), protowire.SizeVarint(n)
+	had, want := protowire.SizeVarint(uint64(hint)), protowire.SizeVarint(uint64(n))
 	begin := at - had
+	end := len(w.b)
 	if want > had {
 		w.b = append(w.b, make([]byte, want-had)...)
 	}
 	if want != had {
-		copy(w.b[begin+want:], w.b[at:at+int(n)])
-		w.b = w.b[:begin+want+int(n)]
+		copy(w.b[begin+want:], w.b[at:end])
+		w.b = w.b[:end+want-had]
+		for i := range w.shared[first:] {
+			w.shared[first+i].at += want - had
+		}
 	}
-	protowire.AppendVarint(w.b[:begin], n)
+	protowire.AppendVarint(w.b[:begin], uint64(n))
+}
+
+// buffers returns what was written, of which own is the buffer.
+func (w *writer) buffers(own mem.Buffer) mem.BufferSlice {
+	if len(w.shared) == 0 {
+		return mem.BufferSlice{own}
+	}
+	defer own.Free() // its slices keep it
+	all := make(mem.BufferSlice, 0, 2*len(w.shared)+1)
+	from := 0
+	for _, s := range w.shared {
+		all = append(all, own.Slice(from, s.at), mem.SliceBuffer(s.payload))
+		from = s.at
+	}
+	if from < len(w.b) {
+		all = append(all, own.Slice(from, len(w.b)))
+	}
+	return all
 }
 
 func (w *writer) entries(field uint64, m map[string]string) {

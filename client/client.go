@@ -97,6 +97,7 @@ func Dial(target string, opts ...Option) (*Client, error) {
 		grpc.WithStaticStreamWindowSize(window),
 		experimental.WithBufferPool(wire.Buffers),
 		grpc.WithStaticConnWindowSize(window),
+		grpc.WithReadBufferSize(socket.MaxRead), grpc.WithWriteBufferSize(socket.MaxWrite),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 20 * time.Second, Timeout: 10 * time.Second}),
 		// How often to try again is the Client's own business; this only must not

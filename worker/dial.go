@@ -35,6 +35,7 @@ func DialOptions(creds credentials.TransportCredentials) []grpc.DialOption {
 		grpc.WithStaticStreamWindowSize(window),
 		experimental.WithBufferPool(wire.Buffers),
 		grpc.WithStaticConnWindowSize(window),
+		grpc.WithReadBufferSize(socket.MaxRead), grpc.WithWriteBufferSize(socket.MaxWrite),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 20 * time.Second, Timeout: 10 * time.Second, PermitWithoutStream: true}),
 		grpc.WithConnectParams(grpc.ConnectParams{

@@ -240,6 +240,7 @@ func serverOptions(o Options, a admission) []grpc.ServerOption {
 		experimental.BufferPool(wire.Buffers),
 		grpc.StaticStreamWindowSize(1 << 20),
 		grpc.StaticConnWindowSize(1 << 20),
+		grpc.WriteBufferSize(socket.MaxWrite),
 		grpc.NumStreamWorkers(uint32(o.Workers)),
 		grpc.MaxConcurrentStreams(uint32(o.MaxStreams)),
 		grpc.ConnectionTimeout(o.HandshakeLimit),
@@ -249,6 +250,8 @@ func serverOptions(o Options, a admission) []grpc.ServerOption {
 	}
 	if o.Credentials != nil {
 		options = append(options, grpc.Creds(o.Credentials))
+	} else { // not with TLS, where each connection has a buffer even when it is idle
+		options = append(options, grpc.ReadBufferSize(socket.MaxRead))
 	}
 	if o.Log.Enabled(context.Background(), slog.LevelDebug) {
 		calls := logging.LoggerFunc(func(ctx context.Context, _ logging.Level, msg string, fields ...any) {

@@ -24,8 +24,8 @@ import (
 )
 
 // MaxWrite is the largest write, in bytes, for which the scheduler is not told, and
-// MaxRead the most that a read returns. gRPC reads and writes at most 32 KiB at a
-// time.
+// MaxRead the most that a read returns. They are also what gRPC is told to read and
+// to write at a time.
 const (
 	MaxWrite = 64 << 10
 	MaxRead  = 64 << 10

@@ -35,6 +35,7 @@ func runRelay(ctx context.Context, _ config, say func(string, any)) error {
 	r := &relay{}
 	s := grpc.NewServer(
 		grpc.StaticStreamWindowSize(1<<20), grpc.StaticConnWindowSize(1<<20),
+		grpc.ReadBufferSize(socket.MaxRead), grpc.WriteBufferSize(socket.MaxWrite),
 	)
 	defer s.Stop()
 	pb.RegisterTaskServiceServer(s, relayTasks{relay: r})

@@ -228,7 +228,7 @@ func textModelWith(ctx context.Context, dir string, args ...string) (broker, err
 
 // startRelay runs the relay with no logic of the package of benchmarks.
 func startRelay(_ context.Context, dir string) (broker, error) {
-	p, err := benchmarkRole(dir, "relay", "")
+	p, err := benchmarkRole(dir, "relay", "{}")
 	if err != nil {
 		return broker{}, err
 	}
@@ -240,13 +240,12 @@ func startRelay(_ context.Context, dir string) (broker, error) {
 	return broker{p, address, address}, nil
 }
 
-// benchmarkRole starts the test binary of the package of benchmarks in a role.
-func benchmarkRole(dir, role, address string) (*process, error) {
+// benchmarkRole starts the test binary of the package of benchmarks in a role, with
+// its configuration as JSON.
+func benchmarkRole(dir, role, config string) (*process, error) {
 	bin, err := built(benchmarks)
 	if err != nil {
 		return nil, err
 	}
-	return speaking(dir, []string{
-		"REPARTO_BENCH_ROLE=" + role, fmt.Sprintf(`REPARTO_BENCH_CONFIG={"Kind":"raw","Address":%q}`, address),
-	}, bin)
+	return speaking(dir, []string{"REPARTO_BENCH_ROLE=" + role, "REPARTO_BENCH_CONFIG=" + config}, bin)
 }

@@ -76,7 +76,7 @@ func (r row) hire(dir, address string, p point) (workers []*process, err error) 
 		}
 		var w *process
 		if r.craft == raw {
-			if w, err = benchmarkRole(dir, "worker", address); err == nil {
+			if w, err = benchmarkRole(dir, "sessions", fmt.Sprintf(`{"Address":%q,"Sessions":%d,"PerConn":1}`, address, n)); err == nil {
 				err = w.expect("ready", nil)
 			}
 		} else {

@@ -89,7 +89,7 @@ var parts = []part{
 	},
 	{
 		"payloads", "payloads of several sizes, 3 workers, 64 in flight (16 of 1 MiB)", "size of the payload", base,
-		[]row{repartoSDK, repartoFunc, gearmanBest, natsAsync, rabbitRPC},
+		[]row{relayFramed, repartoSDK, repartoFunc, gearmanBest, natsAsync, rabbitRPC},
 		[]point{
 			{Label: "9 B", InFlight: 64, Size: 9, Workers: 3},
 			{Label: "1 KiB", InFlight: 64, Size: 1 << 10, Workers: 3},
@@ -99,7 +99,7 @@ var parts = []part{
 	},
 	{
 		"workers", "several numbers of workers, each with a connection of its own; 9 bytes, 1024 in flight", "workers", base,
-		[]row{repartoSDK, repartoFunc, gearmanLibrary, gearmanBest, natsAsync, rabbitRPC},
+		[]row{relayFramed, repartoSDK, repartoFunc, gearmanLibrary, gearmanBest, natsAsync, rabbitRPC},
 		[]point{
 			{Label: "1", InFlight: 1024, Size: 9, Workers: 1},
 			{Label: "3", InFlight: 1024, Size: 9, Workers: 3},

@@ -24,8 +24,8 @@ const (
 // that stay so (up to a quarter more tasks a second), messages of up to 64 MiB, as
 // large as a balancer may be configured to take, pings that a balancer welcomes, so
 // that one whose machine vanished is noticed within half a minute, attempts to
-// connect at most 2 s apart, and reads and writes of up to 64 KiB at a time, of which on Linux Go's scheduler is
-// not told (a tenth more). Options that follow them win.
+// connect at most 2 s apart, and reads and writes of up to 64 KiB at a time, of which,
+// on Linux, Go's scheduler is not told (a tenth more). Options that follow them win.
 func DialOptions(creds credentials.TransportCredentials) []grpc.DialOption {
 	if creds == nil {
 		creds = insecure.NewCredentials()

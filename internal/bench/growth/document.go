@@ -22,7 +22,7 @@ func table(curves []*curve) string {
 		for _, p := range c.points {
 			sizes = append(sizes, thousands(p.size))
 			ns = append(ns, thousands(round(p.ns)))
-			allocs = append(allocs, fmt.Sprintf("%.3g", max(p.allocs, 0)))
+			allocs = append(allocs, strings.TrimSuffix(fmt.Sprintf("%.2f", max(p.allocs, 0)), ".00"))
 		}
 		fmt.Fprintf(&t, "| %s | %s | %s | %s | %s |\n", c.part, c.grows,
 			strings.Join(sizes, " · "), strings.Join(ns, " · "), strings.Join(allocs, " · "))

@@ -284,7 +284,7 @@ func TestListeningInTheClearMustBeAskedFor(t *testing.T) {
 
 func TestARefusalToListenLeavesNothingBehind(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
-	if _, code := run(t, "balancer", "--grpc", ":0", "--store", "file:"+dir); code != 2 {
+	if _, code := run(t, "balancer", "--grpc", ":0", "--legacy-clients", "", "--legacy-workers", "", "--store", "file:"+dir); code != 2 {
 		t.Errorf("exit code %d", code)
 	}
 	if _, err := os.Stat(dir); !os.IsNotExist(err) {

@@ -66,9 +66,9 @@ func nextLong(b []byte) (tag byte, n uint64, v, rest []byte) {
 // share allocations of at most a chunk, so that one that is kept for long keeps
 // little else.
 type decoder struct {
-	bad     bool // what was made means nothing
-	b       []byte
-	buffers mem.BufferSlice // what follows b
+	bad     bool            // what was made means nothing
+	b       []byte          // what is not read yet of one of the message's buffers
+	buffers mem.BufferSlice // those after it
 	after   int             // bytes in them
 	keep    int             // payloads larger than that stay where they are; 0: none does
 	size    int             // of the task that is being read
@@ -92,6 +92,7 @@ func (d *decoder) more() bool {
 	return len(d.b) > 0
 }
 
+// turnOver goes on to the next buffer.
 func (d *decoder) turnOver() {
 	d.b, d.buffers = d.buffers[0].ReadOnlyData(), d.buffers[1:]
 	d.after -= len(d.b)
@@ -144,6 +145,7 @@ func (d *decoder) peek(n int) []byte {
 	return unsafe.Slice(unsafe.StringData(b.String()), n) // nobody has the string
 }
 
+// skip goes on by n bytes, which must be there.
 func (d *decoder) skip(n int) {
 	for n > len(d.b) {
 		n -= len(d.b)

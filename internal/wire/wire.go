@@ -47,7 +47,7 @@ func (c Codec) Marshal(v any) (mem.BufferSlice, error) {
 		return library.Marshal(v)
 	}
 	w := writer{share: c.Share}
-	if c.Share && size > worthSharing {
+	if c.Share && size > sharedFrom {
 		size -= sharedOf(v)
 	}
 	if mem.IsBelowBufferPoolingThreshold(size) {
@@ -91,7 +91,7 @@ func hintOf(v any) int {
 // balancer says: the SDKs share nothing.
 func sharedOf(v any) (n int) {
 	add := func(payload []byte) {
-		if len(payload) >= worthSharing {
+		if isShared(payload) {
 			n += len(payload)
 		}
 	}

@@ -12,7 +12,7 @@ import (
 type writer struct {
 	b      []byte
 	bad    bool
-	share  bool
+	share  bool     // payloads that are large are not copied
 	shared []shared // in their order
 	last   written
 }
@@ -24,8 +24,10 @@ type shared struct {
 	payload []byte
 }
 
-// worthSharing is the size from which on a payload is shared, in bytes.
-const worthSharing = 8 << 10
+// sharedFrom is from how many bytes on a payload is shared, if any may be.
+const sharedFrom = 8 << 10
+
+func isShared(payload []byte) bool { return len(payload) >= sharedFrom }
 
 // Hints are about how many bytes something takes: fields, a message of few and
 // small fields; spare, what a task may take beyond its own hint.
@@ -77,7 +79,7 @@ func (w *writer) bytes(field uint64, v []byte) {
 		return
 	}
 	w.length(field, len(v))
-	if w.share && len(v) >= worthSharing {
+	if w.share && isShared(v) {
 		w.shared = append(w.shared, shared{len(w.b), v})
 		return
 	}
